@@ -1,0 +1,175 @@
+"""The messages: one frozen struct per thing that travels.
+
+Rule of evolution: a shape is frozen in the version that first sends and uses it (see `tests/golden/v1`). After that
+fields are only added, each with a default, and never change their meaning. Times are milliseconds since 1970 on the
+sender's clock, which may be wrong.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Envelope(Struct, frozen=True, kw_only=True):
+    """The part of every message that delivery reads; it is decoded before the body, so a bad body can be refused by id.
+
+    `event_id` is `"{stream}.{seq}"` for what travels through an outbox, any string for the rest. `low` is the oldest
+    sequence number of that stream that has no receipt yet.
+    """
+
+    event_id: str
+    timestamp: int
+    low: int = 0
+
+
+class JobMessage(Envelope, frozen=True, kw_only=True):
+    """A message that belongs to one job, by the job's name."""
+
+    job: str
+
+
+class Tensor(Struct, frozen=True, kw_only=True):
+    """An array: NumPy dtype name, shape, and its raw little-endian bytes in C order."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Classes(Struct, frozen=True, kw_only=True, tag="classes"):
+    """Class probabilities, in the order of the model's classes; they sum to one."""
+
+    probs: tuple[float, ...]
+
+
+class Box(Struct, frozen=True, kw_only=True):
+    """A detected object: corners in pixels (x1, y1, x2, y2), score in [0, 1], class index."""
+
+    corners: tuple[float, float, float, float]
+    score: float
+    label: int = 0
+
+
+class Boxes(Struct, frozen=True, kw_only=True, tag="boxes"):
+    """Detected objects; none is a result too."""
+
+    boxes: tuple[Box, ...]
+
+
+class Scalar(Struct, frozen=True, kw_only=True, tag="scalar"):
+    """A regression result, with the model's own confidence in [0, 1] where it has one."""
+
+    scalar: float
+    confidence: float | None = None
+
+
+class Text(Struct, frozen=True, kw_only=True, tag="text"):
+    """A text result, with the model's own confidence in [0, 1] where it has one."""
+
+    text: str
+    confidence: float | None = None
+
+
+Value = Classes | Boxes | Scalar | Text
+"""What a model says of one sample."""
+
+
+class HardSample(JobMessage, frozen=True, kw_only=True):
+    """A sample the agent could not decide alone, with what the edge model said of it.
+
+    `rank` orders samples by worth: the lowest are dropped first when an outbox is full. `model` is the digest of the
+    edge model. Natural key: (node, job, sample_id).
+    """
+
+    sample_id: str
+    x: Tensor
+    edge: Value
+    reason: str
+    rank: float = 0.0
+    model: str = ""
+    audit: bool = False
+
+
+class Answer(JobMessage, frozen=True, kw_only=True):
+    """The big model's result for one sample. `error` says why there is none. Natural key: (node, job, sample_id)."""
+
+    sample_id: str
+    value: Value | None
+    model: str = ""
+    error: str = ""
+
+
+class Reading(JobMessage, frozen=True, kw_only=True):
+    """A sample that another app on the device hands in."""
+
+    sample_id: str
+    x: Tensor | list[object]
+
+
+class Prediction(JobMessage, frozen=True, kw_only=True):
+    """A result for the apps on the device. `provisional` says that the cloud's answer will follow, same `sample_id`."""
+
+    sample_id: str
+    value: Value | None
+    provisional: bool
+    origin: Literal["edge", "cloud"]
+    reason: str = ""
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """What a node sees of its link: protocol ("3.1.1" or "5"), connects since its start, round trip in ms."""
+
+    protocol: str = ""
+    connects: int = 0
+    round_trip_ms: float = 0.0
+
+
+class NodeStatus(Envelope, frozen=True, kw_only=True):
+    """Birth, heartbeat and death of a node. `session` only grows; an `offline` of an older session means nothing.
+
+    `streams` are the outbox streams that still have rows, `releases` maps each job to its running model's digest.
+    """
+
+    state: Literal["online", "offline"]
+    session: int
+    beat_s: float = 30.0
+    backlog_rows: int = 0
+    backlog_bytes: int = 0
+    streams: tuple[str, ...] = ()
+    releases: dict[str, str] = {}
+    link: Link = Link()
+    version: str = ""
+
+
+class Report(JobMessage, frozen=True, kw_only=True):
+    """Counters of one job since the agent's start (`session`): aggregated, never one message per inference."""
+
+    session: int
+    counters: dict[str, float]
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """An id that will never be accepted, and why."""
+
+    event_id: str
+    reason: str
+
+
+class Deferral(Struct, frozen=True, kw_only=True):
+    """An id that was not stored now; send it again after `retry_s` seconds."""
+
+    event_id: str
+    retry_s: float
+    reason: str = ""
+
+
+class Receipt(Envelope, frozen=True, kw_only=True):
+    """Ids that are now durable at the receiver, or will not be. `credit` is how many messages may be in flight.
+
+    A receipt without ids only says "I am here, and this is your credit".
+    """
+
+    done: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    later: tuple[Deferral, ...] = ()
+    credit: int
