@@ -1,0 +1,110 @@
+"""What the hub's cores need of a database, beyond what delivery needs.
+
+Everything is called inside `transaction()`. Natural keys are the database's business: a sample is stored once for
+(node, job, sample_id), whoever resends it.
+"""
+
+from collections.abc import Collection, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from messages.delivery.store import Store
+from messages.shapes import HardSample, NodeStatus, Tensor, Value
+
+
+class Added(StrEnum):
+    """What became of a sample: new, there already with the same content, or there with another content."""
+
+    STORED = "stored"
+    KNOWN = "known"
+    CONFLICT = "conflict"
+
+
+class Waiting(Struct, frozen=True):
+    """A stored sample without an answer. `row` is the database's own id, `received_at` the hub's clock in ms."""
+
+    row: int
+    node: str
+    job: str
+    sample_id: str
+    x: Tensor
+    received_at: int
+
+
+class Verdict(Struct, frozen=True):
+    """What the big model said of one sample row: a value, or an error when it could not."""
+
+    row: int
+    value: Value | None
+    error: str = ""
+
+
+class NodeRecord(Struct, frozen=True):
+    """What the hub knows of a node: its last accepted status, and when it was last heard of (hub's clock, ms)."""
+
+    name: str
+    status: NodeStatus
+    seen_at: int
+    online: bool
+
+
+class SampleTotals(Struct, frozen=True):
+    """How many samples a job has, how many of them wait for an answer, and the bytes of their tensors."""
+
+    rows: int = 0
+    waiting: int = 0
+    bytes: int = 0
+
+
+class Samples(Protocol):
+    """The hard samples and their answers."""
+
+    def add_sample(self, node: str, sample: HardSample, digest: bytes, received_at: int) -> Added:
+        """Store a sample once; `digest` tells whether a second one is the same."""
+
+    def waiting(self, job: str, limit: int, skip: Collection[int] = ()) -> Sequence[Waiting]:
+        """Samples without an answer, oldest first, without the rows in `skip`."""
+
+    def samples(self, rows: Sequence[int]) -> Sequence[Waiting]:
+        """The given rows that are still without an answer."""
+
+    def answer(self, verdict: Verdict, model: str, at: int) -> bool:
+        """Keep the answer of one sample; False when it has one already."""
+
+    def sample_totals(self, job: str) -> SampleTotals:
+        """Counts of one job."""
+
+    def drop_samples(self, job: str, rows: int) -> int:
+        """Forget the oldest answered samples of a job, at most `rows`; returns how many went."""
+
+
+class Nodes(Protocol):
+    """The nodes that have reported."""
+
+    def node(self, name: str) -> NodeRecord | None:
+        """One node, or None."""
+
+    def save_node(self, record: NodeRecord) -> None:
+        """Insert or replace a node."""
+
+    def nodes(self) -> Sequence[NodeRecord]:
+        """All nodes by name."""
+
+
+class Jobs(Protocol):
+    """The state machines' states and their audit."""
+
+    def load_job(self, job: str) -> bytes | None:
+        """The last saved state, as JSON."""
+
+    def save_job(self, job: str, state: bytes) -> None:
+        """Replace the state."""
+
+    def log_event(self, job: str, at: int, event: bytes) -> None:
+        """Append to the audit; old lines make room."""
+
+
+class HubStore(Store, Samples, Nodes, Jobs, Protocol):
+    """All that the hub keeps."""
