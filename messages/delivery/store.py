@@ -19,7 +19,10 @@ class Outbox(Protocol):
     """Rows that wait for a receipt, for all peers of this process."""
 
     def put(self, draft: Draft) -> bool:
-        """Store a draft; False when its natural key waits already. An unsent row of the same slot is replaced."""
+        """Store a draft; False when its natural key waits already."""
+
+    def unsent(self, draft: Draft) -> Row | None:
+        """The row of the draft's slot that was never sent, which the draft supersedes."""
 
     def fresh(self, peer: str, limit: int, now: float) -> Sequence[Row]:
         """Rows without an id that may be sent now: most urgent kind first, then oldest."""
@@ -40,7 +43,7 @@ class Outbox(Protocol):
         """Forget a row: it is settled, or dropped by a bound."""
 
     def worst(self, kind: Kind, limit: int) -> Sequence[Row]:
-        """Unsent rows of a kind, lowest rank first, then oldest."""
+        """Unsent rows of a kind, lowest rank first, then oldest; parked ones count as unsent."""
 
     def aged(self, kind: Kind, before: float, limit: int) -> Sequence[Row]:
         """Unsent rows of a kind that were created before `before` (run time)."""

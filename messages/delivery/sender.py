@@ -1,0 +1,252 @@
+"""What to send now, and when to send it again: one `Sender` for each peer, pure over the store.
+
+The sender keeps in memory only what is in flight; everything else waits in the outbox. Call it inside the store's
+transaction and publish what it returns after the commit: row first, publish second. When a transaction fails, call
+`reload`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from msgspec import Struct, structs
+
+from messages.codec import seal
+from messages.delivery.rows import Entry, Outcome, Row, split_id
+from messages.delivery.store import Store
+from messages.shapes import Receipt
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How fast to send. `window` bounds what is in flight and how far apart the ids in flight may lie.
+
+    A row without a receipt is sent again after `first_s`, then twice as late each time up to `last_s` (with jitter).
+    A row that is told to wait for more than `park_s` leaves the window. A row that stays without a receipt `strikes`
+    times although the peer answers others goes to the dead letters.
+    """
+
+    window: int = 64
+    first_s: float = 2.0
+    last_s: float = 60.0
+    park_s: float = 30.0
+    strikes: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish now."""
+
+    peer: str
+    path: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _Flight:
+    row: Row
+    due: float = 0.0
+    sent: float = -1.0
+    sends: int = 0
+    tries: int = 0
+    strikes: int = 0
+
+
+class Sender:
+    """The stream of messages to one peer. `stream` must be drawn anew at every start of the process."""
+
+    def __init__(self, store: Store, peer: str, stream: str, *, pace: Pace, random: Random) -> None:
+        self._store = store
+        self._peer = peer
+        self._stream = stream
+        self._pace = pace
+        self._random = random
+        self._next_seq = 0
+        self._credit = pace.window
+        self._online = False
+        self._heard = -1.0
+        self._round_trip = 0.0
+        self._flights: dict[str, dict[int, _Flight]] = {}
+        self._next_due = 0.0
+        self._more = True
+        self.reload()
+
+    def reload(self) -> None:
+        """Read what is in flight from the store again, as at a start or after a transaction that failed."""
+        known = {flight.row.id: flight for flight in self._all()}
+        self._flights = {}
+        for row in self._store.windowed(self._peer):
+            flight = known.get(row.id, _Flight(row))
+            flight.row = row
+            self._flights.setdefault(row.stream, {})[row.seq] = flight
+        self._next_due, self._more = 0.0, True
+
+    @property
+    def in_flight(self) -> int:
+        """How many rows have an id and no receipt yet."""
+        return sum(map(len, self._flights.values()))
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams that still have rows; the receiver may forget all others."""
+        return tuple(self._flights)
+
+    @property
+    def round_trip_s(self) -> float:
+        """Smoothed time from a first send to its receipt, in seconds; 0 before the first."""
+        return self._round_trip
+
+    def silent_s(self, now: float) -> float:
+        """For how long something has been in flight without any receipt, in seconds of run time."""
+        first = min((flight.sent for flight in self._all() if flight.sends > 1), default=now)
+        return max(0.0, now - max(first, self._heard))
+
+    def online(self) -> None:
+        """The peer is there (again): everything in flight is sent at once."""
+        self._online = True
+        for flight in self._all():
+            flight.due = 0.0
+        self._next_due, self._more = 0.0, True
+
+    def offline(self) -> None:
+        """The peer is away: nothing is sent until it is back."""
+        self._online = False
+
+    def wake(self) -> None:
+        """There may be new rows in the outbox."""
+        self._more = True
+
+    def due(self, now: float, at: int) -> list[Outgoing]:
+        """What to publish after the commit: what waited too long for its receipt, then new rows as the window allows.
+
+        `now` is run time in seconds, `at` the wall clock in ms (for the dead letters).
+        """
+        if not self._online:
+            return []
+        out: list[Outgoing] = []
+        if now >= self._next_due:
+            out += self._resend(now, at)
+        room = self._room()
+        if self._more and room > 0:
+            rows = self._store.fresh(self._peer, room, now)
+            self._more = len(rows) == room
+            out += [self._launch(row, now) for row in rows]
+        return out
+
+    def wake_at(self) -> float | None:
+        """Run time at which `due` should be called again although nothing happened; None when nothing is in flight."""
+        return self._next_due if self._online and self._flights else None
+
+    def settle(self, receipt: Receipt, now: float, at: int) -> int:
+        """Take a receipt in; returns how many rows it settled. Ids that are not in flight are old news."""
+        self._heard = now
+        self._credit = max(1, receipt.credit)
+        settled = sum(self._done(event_id, now) for event_id in receipt.done)
+        for refusal in receipt.refused:
+            settled += self._refused(refusal.event_id, refusal.reason, at)
+        for deferral in receipt.later:
+            self._later(deferral.event_id, now + max(0.0, deferral.retry_s), now)
+        if not receipt.later:
+            self._hurry(now)
+        return settled
+
+    def _done(self, event_id: str, now: float) -> int:
+        flight = self._take(event_id)
+        if flight is None:
+            return 0
+        self._leave(flight.row, Outcome.DONE)
+        if flight.sends == 1:
+            sample = now - flight.sent
+            self._round_trip = sample if self._round_trip == 0.0 else 0.875 * self._round_trip + 0.125 * sample
+        return 1
+
+    def _refused(self, event_id: str, reason: str, at: int) -> int:
+        flight = self._take(event_id)
+        if flight is None:
+            return 0
+        self._bury(flight.row, reason, at)
+        return 1
+
+    def _later(self, event_id: str, until: float, now: float) -> None:
+        flight = self._find(event_id)
+        if flight is None:
+            return
+        if until - now > self._pace.park_s:
+            self._take(event_id)
+            self._store.park(flight.row.id, until)
+            return
+        flight.due, flight.strikes, flight.tries = until, 0, 1
+        self._next_due = min(self._next_due, until)
+
+    def _hurry(self, now: float) -> None:
+        """The peer answers: what backed off while it was away need not wait that long any more."""
+        soon = now + self._timeout(1)
+        for flight in self._all():
+            if flight.tries > 1 and flight.due > soon:
+                flight.due, flight.tries = soon, 1
+                self._next_due = min(self._next_due, soon)
+
+    def _resend(self, now: float, at: int) -> Iterator[Outgoing]:
+        overdue = [flight for flight in self._all() if flight.due <= now]
+        for flight in overdue:
+            flight.strikes += self._heard > flight.sent >= 0.0
+            if flight.strikes > self._pace.strikes:
+                self._take(flight.row.event_id)
+                self._bury(flight.row, f"no receipt after {flight.strikes} tries", at)
+            else:
+                yield self._publish(flight, now)
+        self._next_due = min((flight.due for flight in self._all()), default=now + self._pace.last_s)
+
+    def _launch(self, row: Row, now: float) -> Outgoing:
+        seq, self._next_seq = self._next_seq, self._next_seq + 1
+        self._store.enter(row.id, self._stream, seq)
+        flight = _Flight(structs.replace(row, stream=self._stream, seq=seq))
+        self._flights.setdefault(self._stream, {})[seq] = flight
+        return self._publish(flight, now)
+
+    def _publish(self, flight: _Flight, now: float) -> Outgoing:
+        row = flight.row
+        flight.sends += 1
+        flight.tries += 1
+        flight.sent, flight.due = now, now + self._timeout(flight.tries)
+        self._next_due = min(self._next_due, flight.due)
+        low = next(iter(self._flights[row.stream]))
+        return Outgoing(row.peer, row.path, seal(self._store.body(row.id), row.event_id, low))
+
+    def _timeout(self, tries: int) -> float:
+        base = max(self._pace.first_s, 3.0 * self._round_trip)
+        return float(min(self._pace.last_s, base * 2.0 ** min(tries - 1, 16)) * self._random.uniform(0.8, 1.2))
+
+    def _room(self) -> int:
+        limit = min(self._pace.window, self._credit)
+        own = self._flights.get(self._stream)
+        spread = self._next_seq - next(iter(own)) if own else 0
+        return min(limit - self.in_flight, limit - spread)
+
+    def _bury(self, row: Row, reason: str, at: int) -> None:
+        self._store.bury(row, reason, at)
+        self._leave(row, Outcome.REFUSED, reason)
+
+    def _leave(self, row: Row, outcome: Outcome, reason: str = "") -> None:
+        self._store.remove(row.id)
+        self._store.count(Entry(row.peer, row.job, row.path, outcome, reason))
+
+    def _find(self, event_id: str) -> _Flight | None:
+        try:
+            stream, seq = split_id(event_id)
+        except ValueError:
+            return None
+        return self._flights.get(stream, {}).get(seq)
+
+    def _take(self, event_id: str) -> _Flight | None:
+        flight = self._find(event_id)
+        if flight is not None:
+            row = flight.row
+            del self._flights[row.stream][row.seq]
+            if not self._flights[row.stream]:
+                del self._flights[row.stream]
+        return flight
+
+    def _all(self) -> Iterator[_Flight]:
+        for flights in self._flights.values():
+            yield from flights.values()
+
