@@ -6,7 +6,7 @@ with the one shape it carries. A newcomer should start here.
 
 import re
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from messages.shapes import Answer, Envelope, HardSample, NodeStatus, Prediction, Reading, Receipt, Report
 
@@ -67,13 +67,11 @@ RESERVED: Final = tuple(
     )
 )
 
-CHANNELS: Final[dict[str, Channel[Envelope]]] = {
-    channel.path: channel  # type: ignore[misc]  # a table over all shapes
-    for channel in (
-        *(UP_STATUS, UP_SAMPLE, UP_REPORT, UP_RECEIPT, DOWN_ANSWER, DOWN_RECEIPT, IN, OUT),
-        *RESERVED,
-    )
-}
+_ALL: Final[tuple[Channel[Any], ...]] = (
+    *(UP_STATUS, UP_SAMPLE, UP_REPORT, UP_RECEIPT, DOWN_ANSWER, DOWN_RECEIPT, IN, OUT),
+    *RESERVED,
+)
+CHANNELS: Final[dict[str, Channel[Envelope]]] = {channel.path: channel for channel in _ALL}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ A message waits in an outbox as a body without envelope; `seal` puts the envelop
 """
 
 import functools
+from collections.abc import Callable
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TypeVar
@@ -34,10 +35,8 @@ class Format(StrEnum):
 
 
 @functools.cache
-def _decoder(shape: type[T], form: Format) -> "msgspec.msgpack.Decoder[T] | msgspec.json.Decoder[T]":
-    if form is Format.JSON:
-        return msgspec.json.Decoder(shape)
-    return msgspec.msgpack.Decoder(shape)
+def _decoder(shape: type[T], form: Format) -> Callable[[bytes], T]:
+    return msgspec.json.Decoder(shape).decode if form is Format.JSON else msgspec.msgpack.Decoder(shape).decode
 
 
 _MSGPACK = msgspec.msgpack.Encoder()
@@ -57,7 +56,7 @@ def form_of(payload: bytes) -> Format:
 def decode(shape: type[T], payload: bytes) -> T:
     """Read a payload as `shape`. Raises BadPayload with the path of the field that is wrong."""
     try:
-        return _decoder(shape, form_of(payload)).decode(payload)
+        return _decoder(shape, form_of(payload))(payload)
     except msgspec.ValidationError as error:
         raise BadPayload(str(error), newer="Invalid value" in str(error) and ".type" in str(error)) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, MemoryError, OverflowError) as error:

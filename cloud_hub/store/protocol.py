@@ -11,7 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from messages.delivery.store import Store
-from messages.shapes import HardSample, NodeStatus, Tensor, Value
+from messages.shapes import HardSample, NodeStatus, Report, Tensor, Value
 
 
 class Added(StrEnum):
@@ -73,6 +73,9 @@ class Samples(Protocol):
     def answer(self, verdict: Verdict, model: str, at: int) -> bool:
         """Keep the answer of one sample; False when it has one already."""
 
+    def answered(self, node: str, job: str, sample_id: str) -> tuple[Verdict, str] | None:
+        """The answer of a sample and the digest of the model that gave it; None while there is none."""
+
     def sample_totals(self, job: str) -> SampleTotals:
         """Counts of one job."""
 
@@ -91,6 +94,12 @@ class Nodes(Protocol):
 
     def nodes(self) -> Sequence[NodeRecord]:
         """All nodes by name."""
+
+    def save_report(self, node: str, report: Report) -> None:
+        """Keep a node's latest report of a job: the highest (session, timestamp) wins."""
+
+    def reports(self) -> Sequence[tuple[str, Report]]:
+        """The latest reports, by node and job."""
 
 
 class Jobs(Protocol):

@@ -35,6 +35,7 @@ class MemoryStore:
         self._ledger: dict[Entry, int] = {}
         self._dead: dict[int, tuple[Row, str]] = {}
         self._bad: dict[int, Quarantined] = {}
+        self._numbers: dict[str, int] = {}
         self._ids: dict[str, int] = {"row": 0, "bad": 0}
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
         self._depth = 0
@@ -155,6 +156,12 @@ class MemoryStore:
 
     def ledger(self) -> dict[Entry, int]:
         return dict(self._ledger)
+
+    def recall(self, name: str) -> int:
+        return self._numbers.get(name, 0)
+
+    def record(self, name: str, value: int) -> None:
+        self._set(self._numbers, name, value)
 
     # for those who look in from outside
 

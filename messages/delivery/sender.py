@@ -132,6 +132,12 @@ class Sender:
             out += [self._launch(row, now) for row in rows]
         return out
 
+    def has_work(self, now: float) -> bool:
+        """Would `due` return something? Spares a transaction when it would not."""
+        if not self._online:
+            return False
+        return (bool(self._flights) and now >= self._next_due) or (self._more and self._room() > 0)
+
     def wake_at(self) -> float | None:
         """Run time at which `due` should be called again although nothing happened; None when nothing is in flight."""
         return self._next_due if self._online and self._flights else None

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
     size INTEGER NOT NULL, head BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 _ROW = "id, peer, path, job, kind, size, created, rank, stream, seq"
@@ -190,7 +191,16 @@ class SqliteStore:
             lines[entry] = lines.get(entry, 0) + number
         return lines
 
+    def recall(self, name: str) -> int:
+        found = self._sql("SELECT value FROM numbers WHERE name = ?", (name,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def record(self, name: str, value: int) -> None:
+        self._sql("INSERT OR REPLACE INTO numbers VALUES (?, ?)", (name, value))
+
     def _write_counts(self) -> None:
+        if not self._counts:
+            return
         self.connection.executemany(
             "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET number = number + excluded.number",

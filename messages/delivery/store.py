@@ -84,7 +84,17 @@ class Books(Protocol):
         """All lines, those of the open transaction included."""
 
 
-class Store(Outbox, Inbox, Books, Protocol):
+class Numbers(Protocol):
+    """Single numbers that outlive the process, such as the last session."""
+
+    def recall(self, name: str) -> int:
+        """The number last recorded; 0 when there is none."""
+
+    def record(self, name: str, value: int) -> None:
+        """Keep a number."""
+
+
+class Store(Outbox, Inbox, Books, Numbers, Protocol):
     """All that delivery keeps."""
 
     def transaction(self) -> AbstractContextManager[None]:

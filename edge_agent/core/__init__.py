@@ -1,0 +1,1 @@
+"""The agent without time, network and disk: messages and ticks in, messages and predictions out."""

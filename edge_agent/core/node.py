@@ -1,0 +1,301 @@
+"""What a node decides: which predictions to give, what to send to the hub, and what a message from the hub means.
+
+The shell calls one method for each thing that happens, publishes the posts that come back, and hands predictions to
+the apps. `now` is run time in seconds (never goes back), `at` is the wall clock in ms (may be wrong).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+from msgspec import Struct
+
+from messages import channels
+from messages.channels import HUB
+from messages.codec import BadPayload, Format, decode, encode, encode_body, fingerprint
+from messages.delivery.bounds import Bounds, Caps
+from messages.delivery.receiver import Receiver, Verdict
+from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined
+from messages.delivery.sender import Outgoing, Pace, Sender
+from messages.delivery.store import Store, StoreFull
+from messages.shapes import Answer, Envelope, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report
+from messages.shapes import Tensor, Value
+
+FORGET_S = 7 * 86_400.0
+"""For how long (run time) a stream of the hub is remembered after it fell silent."""
+
+
+class NodeOptions(Struct, frozen=True, kw_only=True):
+    """Who the node is, and how it sends. `caps` bounds the outbox by kind."""
+
+    node: str
+    version: str = ""
+    form: Format = Format.MSGPACK
+    beat_s: float = 30.0
+    pace: Pace = Pace()
+    caps: Mapping[Kind, Caps] = {}
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """One sample with what the edge model and the policy said of it. `x` is called for only when it is sent."""
+
+    job: str
+    sample_id: str
+    value: Value
+    offload: bool
+    reason: str
+    rank: float = 0.0
+    model: str = ""
+    audit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A message to publish: the channel's path and the payload."""
+
+    path: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An answer that was read but is not settled: deliver `final` (if any) to the apps, then call `settle`."""
+
+    answer: Answer
+    content: bytes
+    verdict: Verdict
+    final: Prediction | None = None
+
+
+@dataclass(slots=True)
+class Counters:
+    """What one job did since the agent's start. `all` counts inferences, `hard` those that were sent on."""
+
+    all: int = 0
+    hard: int = 0
+    unsent: int = 0
+    answered: int = 0
+    failed: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, float]:
+        """As a report carries them."""
+        own = {name: float(getattr(self, name)) for name in ("all", "hard", "unsent", "answered", "failed")}
+        return own | {f"reason.{reason}": float(number) for reason, number in self.reasons.items()}
+
+
+class NodeCore:
+    """One node's part of every protocol. `stream` is drawn anew at every start of the process."""
+
+    def __init__(self, store: Store, options: NodeOptions, *, stream: str, random: Random) -> None:
+        self.options = options
+        self.session = store.recall("session")
+        self.counters: dict[str, Counters] = {}
+        self.releases: dict[str, str] = {}
+        self._store = store
+        self._stream = stream
+        self._replies = 0
+        self._bounds = Bounds(store, options.caps)
+        self._receiver = Receiver(store)
+        self._sender = Sender(store, HUB, stream, pace=options.pace, random=random)
+        self._unwritten: dict[Entry, int] = {}
+        self._launched: list[Outgoing] = []
+        self._started = self.session + 1
+
+    @property
+    def sender(self) -> Sender:
+        """The outbox's sending end, to look at."""
+        return self._sender
+
+    def observe(self, seen: Observation, x: Tensor | None, now: float, at: int) -> Prediction:
+        """Count a sample and, when the policy says so, put it into the outbox. The prediction is there at once.
+
+        It is provisional when the sample was stored to be sent. A full disk makes it final: no answer will come.
+        """
+        counters = self._counters(seen.job)
+        counters.all += 1
+        counters.reasons[seen.reason] = counters.reasons.get(seen.reason, 0) + 1
+        provisional = seen.offload and x is not None and self._keep(seen, x, now, at)
+        counters.hard += provisional
+        counters.unsent += seen.offload and not provisional
+        return Prediction(
+            event_id=seen.sample_id, timestamp=at, job=seen.job, sample_id=seen.sample_id, value=seen.value,
+            provisional=provisional, origin="edge", reason=seen.reason,
+        )  # fmt: skip
+
+    def take(self, path: str, payload: bytes, now: float, at: int) -> Taken | None:
+        """Read a message from the hub. Receipts are settled at once; an answer comes back to be delivered first."""
+        try:
+            return self._take(path, payload, now, at)
+        except BadPayload as error:
+            self._quarantine(path, payload, str(error), at)
+            return None
+
+    def settle(self, taken: Sequence[Taken], now: float, at: int) -> list[Post]:
+        """Commit delivered answers, then tell the hub: after this it forgets them."""
+        refused = [Refusal(event_id=item.answer.event_id, reason=item.verdict) for item in taken if _is_bad(item)]
+        try:
+            with self._store.transaction():
+                for item in taken:
+                    self._settle_one(item)
+                self._receiver.flush(now)
+        except StoreFull:
+            self._receiver.reload()
+            return []
+        done = tuple(item.answer.event_id for item in taken if not _is_bad(item))
+        receipt = Receipt(
+            event_id=self._reply_id(), timestamp=at, done=done, refused=tuple(refused),
+            credit=self.options.pace.window,
+        )  # fmt: skip
+        return [Post(channels.UP_RECEIPT.path, encode(receipt, self.options.form))]
+
+    def due(self, now: float, at: int) -> list[Post]:
+        """What to publish now. Publish it only after this returned: it is committed then."""
+        launched, self._launched = self._launched, []
+        if self._sender.has_work(now) or self._unwritten:
+            try:
+                with self._store.transaction():
+                    for entry, number in self._unwritten.items():
+                        self._store.count(entry, number)
+                    launched += self._sender.due(now, at)
+                self._unwritten.clear()
+            except StoreFull:
+                self._sender.reload()
+        return [_post(outgoing) for outgoing in launched]
+
+    def new_session(self, at: int) -> int:
+        """Begin a session, as before every attempt to connect: the last will must carry the connection's own."""
+        self.session = max(self.session + 1, at)
+        try:
+            with self._store.transaction():
+                self._store.record("session", self.session)
+        except StoreFull:
+            self._sender.reload()
+        return self.session
+
+    def connected(self) -> None:
+        """The link is up: what is in flight goes out again."""
+        self._sender.online()
+
+    def disconnected(self) -> None:
+        """The link is down: nothing is sent, everything is kept."""
+        self._sender.offline()
+
+    def beat(self, now: float, at: int, link: Link) -> Post:
+        """Once in `beat_s`: drop what is too old, report the counters, and say what this node is doing."""
+        try:
+            with self._store.transaction():
+                self._bounds.expire(now)
+                for job, counters in self.counters.items():
+                    self._bounds.put(self._report(job, counters, now, at))
+                self._receiver.forget(HUB, (), now - FORGET_S)
+        except StoreFull:
+            self._sender.reload()
+        self._sender.wake()
+        return self.status("online", at, link)
+
+    def status(self, state: Literal["online", "offline"], at: int, link: Link) -> Post:
+        """Birth, heartbeat, or (as last will or at a clean stop) death."""
+        totals = [self._store.totals(kind) for kind in Kind]
+        status = NodeStatus(
+            event_id=self._reply_id(), timestamp=at, state=state, session=self.session, beat_s=self.options.beat_s,
+            backlog_rows=sum(t.rows for t in totals), backlog_bytes=sum(t.bytes for t in totals),
+            streams=self._sender.streams, releases=dict(self.releases), link=link, version=self.options.version,
+        )  # fmt: skip
+        return Post(channels.UP_STATUS.path, encode(status, self.options.form), retain=True)
+
+    def _keep(self, seen: Observation, x: Tensor, now: float, at: int) -> bool:
+        kind = Kind.AUDIT if seen.audit else Kind.SAMPLE
+        sample = HardSample(
+            event_id="", timestamp=at, job=seen.job, sample_id=seen.sample_id, x=x, edge=seen.value,
+            reason=seen.reason, rank=seen.rank, model=seen.model, audit=seen.audit,
+        )  # fmt: skip
+        draft = Draft(
+            peer=HUB, path=channels.UP_SAMPLE.path, job=seen.job, kind=kind, key=seen.sample_id, rank=seen.rank,
+            created=now, body=encode_body(sample, self.options.form),
+        )  # fmt: skip
+        try:
+            with self._store.transaction():
+                self._bounds.put(draft)
+                self._sender.wake()
+                launched = self._sender.due(now, at)
+        except StoreFull:
+            self._sender.reload()
+            for outcome, reason in ((Outcome.CREATED, ""), (Outcome.DROPPED, "disk full")):
+                self._remember(Entry(HUB, seen.job, draft.path, outcome, reason))
+            return False
+        self._launched += launched
+        return True
+
+    def _take(self, path: str, payload: bytes, now: float, at: int) -> Taken | None:
+        if path == channels.DOWN_RECEIPT.path:
+            receipt = decode(Receipt, payload)
+            with self._store.transaction():
+                self._sender.settle(receipt, now, at)
+            return None
+        if path != channels.DOWN_ANSWER.path:
+            raise BadPayload("a channel that this version does not take")
+        answer = decode(Answer, payload)
+        content = fingerprint(answer)
+        try:
+            verdict = self._receiver.judge(HUB, answer, content)
+        except ValueError as error:
+            raise BadPayload(str(error)) from error
+        final = self._final(answer, at) if verdict is Verdict.NEW else None
+        return Taken(answer, content, verdict, final)
+
+    def _final(self, answer: Answer, at: int) -> Prediction:
+        return Prediction(
+            event_id=answer.event_id, timestamp=at, job=answer.job, sample_id=answer.sample_id, value=answer.value,
+            provisional=False, origin="cloud", reason=answer.error,
+        )  # fmt: skip
+
+    def _settle_one(self, item: Taken) -> None:
+        answer = item.answer
+        if item.verdict is not Verdict.NEW:
+            return
+        # the same message may stand twice in one batch
+        if self._receiver.judge(HUB, answer, item.content) is not Verdict.NEW:
+            return
+        self._receiver.keep(HUB, answer, item.content)
+        self._store.count(Entry(HUB, answer.job, channels.DOWN_ANSWER.path, Outcome.STORED))
+        counters = self._counters(answer.job)
+        counters.answered += not answer.error
+        counters.failed += bool(answer.error)
+
+    def _report(self, job: str, counters: Counters, now: float, at: int) -> Draft:
+        report = Report(event_id="", timestamp=at, job=job, session=self._started, counters=counters.figures())
+        return Draft(
+            peer=HUB, path=channels.UP_REPORT.path, job=job, kind=Kind.REPORT, slot="counters", created=now,
+            body=encode_body(report, self.options.form),
+        )  # fmt: skip
+
+    def _quarantine(self, path: str, payload: bytes, reason: str, at: int) -> None:
+        item = Quarantined(topic=path, reason=reason, size=len(payload), head=payload[:1024], at=at)
+        try:
+            with self._store.transaction():
+                self._store.quarantine(item)
+                self._store.count(Entry(HUB, "", path, Outcome.QUARANTINED))
+        except StoreFull:
+            self._remember(Entry(HUB, "", path, Outcome.QUARANTINED))
+
+    def _remember(self, entry: Entry) -> None:
+        """A ledger line that a full disk refused; `due` writes it as soon as there is room."""
+        self._unwritten[entry] = self._unwritten.get(entry, 0) + 1
+
+    def _counters(self, job: str) -> Counters:
+        return self.counters.setdefault(job, Counters())
+
+    def _reply_id(self) -> str:
+        self._replies += 1
+        return f"{self._stream}-r.{self._replies}"
+
+
+def _post(outgoing: Outgoing) -> Post:
+    return Post(outgoing.path, outgoing.payload)
+
+
+def _is_bad(item: Taken) -> bool:
+    return item.verdict in (Verdict.CONFLICT, Verdict.TOO_FAR)
