@@ -56,7 +56,8 @@ def form_of(payload: bytes) -> Format:
 def decode(shape: type[T], payload: bytes) -> T:
     """Read a payload as `shape`. Raises BadPayload with the path of the field that is wrong."""
     try:
-        return _decoder(shape, form_of(payload))(payload)
+        message: T = _decoder(shape, form_of(payload))(payload)
+        return message
     except msgspec.ValidationError as error:
         raise BadPayload(str(error), newer="Invalid value" in str(error) and ".type" in str(error)) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, MemoryError, OverflowError) as error:
