@@ -1,0 +1,116 @@
+"""The rules decide as Sedna's do where Sedna decides, and are right where Sedna crashes or fails open."""
+
+from math import inf, nan
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.policies import cloud_only, cross_entropy, edge_only, threshold
+from messages.shapes import Box, Boxes, Classes, Scalar, Text
+
+
+def boxes(*scores: float) -> Boxes:
+    return Boxes(boxes=tuple(Box(corners=(0.0, 0.0, 1.0, 1.0), score=score) for score in scores))
+
+
+@pytest.mark.parametrize(("probs", "hard"), [((0.9, 0.1), False), ((0.7, 0.3), True), ((1.0, 0.0), False)])
+def test_cross_entropy_decides_by_normalised_entropy(probs: tuple[float, ...], hard: bool) -> None:
+    decision = cross_entropy()(Classes(probs=probs))
+    assert decision.offload is hard
+    assert decision.reason == ("entropy" if hard else "easy")
+
+
+def test_uniform_probabilities_are_worth_most() -> None:
+    assert cross_entropy()(Classes(probs=(0.25,) * 4)).rank == pytest.approx(1.0)
+    assert cross_entropy()(Classes(probs=(1.0, 0.0, 0.0, 0.0))).rank == 0.0
+
+
+def test_one_class_is_certain_when_it_is_a_probability() -> None:
+    assert not cross_entropy()(Classes(probs=(1.0,))).offload
+    assert cross_entropy()(Classes(probs=(0.3,))).reason == "invalid"
+
+
+@pytest.mark.parametrize(
+    "probs",
+    [(), (nan, 1.0), (1.0, nan), (inf, 0.0), (-inf, 1.0), (1.2, -0.2), (0.3, 0.3), (4.0, 2.0, 1.0), (-0.1, 1.1)],
+)
+@pytest.mark.parametrize("rule", [cross_entropy(), threshold(), cross_entropy(0.0), threshold(0.0)])
+def test_what_are_no_probabilities_is_hard_whatever_the_threshold(rule, probs: tuple[float, ...]) -> None:
+    assert rule(Classes(probs=probs)) == (True, "invalid", 1.0)
+
+
+def test_an_int8_model_need_not_sum_to_one_exactly() -> None:
+    assert not cross_entropy()(Classes(probs=(250 / 256, *(1 / 256,) * 9))).offload
+
+
+@pytest.mark.parametrize(
+    "given_value", [np.array([0.9, 0.1]), np.array([[0.9, 0.1]], "float32"), [0.9, 0.1], (0.9, 0.1)]
+)
+def test_arrays_and_lists_are_taken_too(given_value) -> None:
+    assert not cross_entropy()(given_value).offload
+
+
+@pytest.mark.parametrize("junk", [None, "", [[]], np.zeros((2, 2, 2)), object(), [["a"]], np.array(["a", "b"])])
+@pytest.mark.parametrize("rule", [cross_entropy(), threshold(), cloud_only()])
+def test_no_input_makes_a_rule_raise_or_fail_open(rule, junk) -> None:
+    assert rule(junk).offload
+
+
+def test_threshold_takes_the_mean_score_of_the_boxes() -> None:
+    assert not threshold(0.5)(boxes(0.9, 0.3)).offload
+    assert threshold(0.7)(boxes(0.9, 0.3)) == (True, "low score", pytest.approx(0.4))
+    assert not threshold(0.5)([[0, 0, 1, 1, 0.9, 3]]).offload
+
+
+def test_an_image_without_detections_is_hard() -> None:
+    assert threshold()(boxes()) == (True, "no boxes", 1.0)
+    assert threshold()(np.zeros((0, 6))) == (True, "no boxes", 1.0)
+    assert cross_entropy()(boxes()) == (True, "no boxes", 1.0)
+
+
+@pytest.mark.parametrize("score", [nan, inf, -0.5, 1.5])
+def test_a_score_that_is_none_is_hard(score: float) -> None:
+    assert threshold(0.0)(boxes(0.9, score)).reason == "invalid"
+    assert threshold(0.0)(Text(text="a", confidence=score)).reason == "invalid"
+
+
+def test_numbers_and_text_are_judged_by_their_confidence() -> None:
+    assert not threshold()(Text(text="seven", confidence=0.8)).offload
+    assert threshold()(Scalar(scalar=1.0, confidence=0.2)).reason == "low score"
+    assert threshold()(Scalar(scalar=1.0)).reason == "no confidence"
+    assert threshold()(Scalar(scalar=nan, confidence=0.9)).reason == "invalid"
+
+
+def test_cloud_only_sends_all_and_edge_only_none() -> None:
+    sure, unsure = Classes(probs=(0.99, 0.01)), Classes(probs=(0.5, 0.5))
+    assert cloud_only()(sure).offload
+    assert cloud_only()(unsure).rank > cloud_only()(sure).rank
+    assert edge_only()(unsure) == (False, "edge only", 0.0)
+
+
+def test_parameters_may_be_text_as_in_sednas_yaml() -> None:
+    assert not cross_entropy("0.1")(Classes(probs=(0.7, 0.3))).offload
+
+
+@pytest.mark.parametrize("bad", ["high", None, nan, -0.1, 1.1, True, [0.5]])
+def test_a_bad_parameter_is_named(bad) -> None:
+    with pytest.raises(ValueError, match=r"^threshold_cross_entropy is .*: give a number from 0 to 1$"):
+        cross_entropy(bad)
+    with pytest.raises(ValueError, match="^threshold is "):
+        threshold(bad)
+
+
+@given(st.lists(st.floats(width=32), max_size=12))
+def test_any_floats_give_a_decision_with_a_finite_rank(probs: list[float]) -> None:
+    for rule in (cross_entropy(), threshold(), cloud_only()):
+        decision = rule(Classes(probs=tuple(probs)))
+        assert 0.0 <= decision.rank <= 1.0
+
+
+@given(st.lists(st.floats(min_value=1e-9, max_value=1.0), min_size=2, max_size=12))
+def test_cross_entropy_is_one_minus_normalised_entropy(weights: list[float]) -> None:
+    probs = np.array(weights) / np.sum(weights)
+    wanted = -(probs * np.log(probs)).sum() / np.log(len(probs))
+    assert cross_entropy(1.0)(Classes(probs=tuple(probs.tolist()))).rank == pytest.approx(wanted, abs=1e-9)
