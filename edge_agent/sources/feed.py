@@ -37,7 +37,7 @@ class Feed:
     """
 
     def __init__(self, name: str, open_source: Callable[[], Iterable[Any]], keep: Keep) -> None:
-        self.skipped = 0
+        self._skipped = 0
         self._name = name
         self._open = open_source
         self._keep = keep
@@ -73,6 +73,12 @@ class Feed:
                     raise self._end
             await self._ready.wait()
 
+    def take_skipped(self) -> int:
+        """How many readings were overtaken since the last call."""
+        with self._condition:
+            skipped, self._skipped = self._skipped, 0
+            return skipped
+
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         end: Exception = StopAsyncIteration()
         try:
@@ -100,7 +106,7 @@ class Feed:
         """False when nobody wants samples any more."""
         with self._condition:
             if self._keep == "newest":
-                self.skipped += len(self._held)
+                self._skipped += len(self._held)
                 self._held.clear()
             while self._held and not self._closed:
                 self._condition.wait()
