@@ -7,6 +7,7 @@ agent.toml is enough. Their code may raise anything, and this is the one place t
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
@@ -62,14 +63,30 @@ def find(name: str, field: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # callable, as was just asked
 
 
-def make(name: str, factory: Callable[..., Any], options: Mapping[str, Any], field: str) -> Any:
-    """Call a factory with the options of its table. Raises PluginError when it takes others, or refuses them."""
+def bind(name: str, options: Mapping[str, Any], field: str) -> Callable[[], Any]:
+    """Find a plug-in and hand it the options of its table, without calling it. Raises PluginError."""
+    found = find(name, field)
     try:
-        inspect.signature(factory).bind(**options)
+        _signature(found).bind(**options)
     except TypeError as error:
         raise PluginError(f"{field}: {name} does not take these options: {error}") from error
+    return partial(found, **options)
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """What a function takes; anything, where it is written in C and does not say."""
     try:
-        return call(name, factory, **options)
+        return inspect.signature(function)
+    except ValueError:
+        anything = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)
+        return inspect.Signature([anything])
+
+
+def make(name: str, options: Mapping[str, Any], field: str) -> Any:
+    """Call a factory with the options of its table. Raises PluginError when it takes others, or refuses them."""
+    factory = bind(name, options, field)
+    try:
+        return call(name, factory)
     except PluginFailed as error:
         if isinstance(error.__cause__, ValueError):
             raise PluginError(f"{field}: {error.__cause__}") from error

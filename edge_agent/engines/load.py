@@ -29,7 +29,7 @@ def from_plugin(spec: plugins.Spec, model: Path | None, field: str) -> Engine:
     name, options = plugins.split(spec, field)
     if model is not None:
         options["model"] = model
-    made = plugins.make(name, plugins.find(name, field), options, field)
+    made = plugins.make(name, options, field)
     _check(made, f"{field}: {name}")
     return cast(Engine, made)
 

@@ -140,6 +140,6 @@ def _output(about: dict[str, str], last: Layer, name: str) -> str:
 
 
 def _softmax(logits: Array) -> Array:
-    exponentials = np.exp(logits - logits.max())
-    out: Array = exponentials / exponentials.sum()
+    exponentials = np.exp(logits - np.maximum.reduce(logits))
+    out: Array = exponentials / np.add.reduce(exponentials)
     return out

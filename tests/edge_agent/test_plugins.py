@@ -25,7 +25,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_module_beside_the_config_is_found_and_gets_its_options() -> None:
     name, options = plugins.split({"use": "my_plugin:camera", "device": "/dev/video0", "rate": 2}, "jobs.a.source")
-    assert plugins.make(name, plugins.find(name, "jobs.a.source"), options, "jobs.a.source") == ["/dev/video0"] * 2
+    assert plugins.make(name, options, "jobs.a.source") == ["/dev/video0"] * 2
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_name_that_cannot_be_resolved_is_explained(name: str, words: str) -> N
 def test_options_that_do_not_fit_are_explained(spec, words: str) -> None:
     with pytest.raises(PluginError) as caught:
         name, options = plugins.split(spec, "jobs.a.source")
-        plugins.make(name, plugins.find(name, "jobs.a.source"), options, "jobs.a.source")
+        plugins.make(name, options, "jobs.a.source")
     assert words in str(caught.value)
 
 
