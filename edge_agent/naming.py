@@ -1,4 +1,7 @@
-"""Refuses to go on when a user's own `messages` hides Skerry's: imported first by what scripts import."""
+"""The package's own name and version; refuses to go on when a user's `messages` hides Skerry's.
+
+Imported before anything of `messages`, so that a script gets this one line and not a riddle.
+"""
 
 from importlib.util import find_spec
 
@@ -7,3 +10,14 @@ import messages
 if not hasattr(messages, "__path__") or find_spec("messages.channels") is None:
     _where = getattr(messages, "__file__", None) or next(iter(messages.__path__))
     raise ImportError(f"{_where} hides Skerry's package 'messages': rename it, or run from another folder")
+
+
+def version() -> str:
+    """The installed version; "unknown" when the code runs without being installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("skerry")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,6 +1,7 @@
 """What an engine or a policy is handed, as one of the `Value` shapes. Works without NumPy: arrays give a `tolist`."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from messages.shapes import Box, Boxes, Classes, Scalar, Text, Value
@@ -24,6 +25,15 @@ def as_value(output: Any) -> Value:
     if not _is_row(plain) or any(_is_row(item) or isinstance(item, str) for item in plain):
         raise ValueError(f"output is {_described(output)}: return one row of class probabilities, a number or a Value")
     return Classes(probs=tuple(map(float, plain)))
+
+
+def is_finite(value: Value) -> bool:
+    """Does a result hold no NaN and no infinity? JSON has no word for them."""
+    if isinstance(value, Classes):
+        return all(map(isfinite, value.probs))
+    if isinstance(value, Boxes):
+        return all(map(isfinite, (n for box in value.boxes for n in (*box.corners, box.score))))
+    return isfinite(value.scalar if isinstance(value, Scalar) else 0.0) and isfinite(value.confidence or 0.0)
 
 
 def as_boxes(rows: Any) -> Boxes:
