@@ -1,0 +1,124 @@
+"""Settings: a TOML file read into a frozen struct, with overrides from the environment.
+
+What is wrong is said in full, one line for each problem, with file, line, the key's whole path and, for a key that
+does not exist, the nearest one that does. Structs, and tables of structs such as `[jobs.NAME]`, are strict at every
+level; inside a plain `dict[str, Any]` everything goes.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from messages.settings_check import Key, Problem, check, element
+from messages.settings_lines import line_of
+
+PREFIX = "SKERRY_"
+"""`SKERRY_<SECTION>__<KEY>` overrides `key` in `[section]`; `SKERRY_<KEY>` a key outside of any section."""
+
+
+class _NotASection(Exception):
+    """A variable goes into a key that holds a value."""
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The text has one line for each problem, ready for a person."""
+
+
+def load(path: Path, shape: type[T], *, environ: Mapping[str, str] = os.environ) -> T:
+    """Read a settings file. Raises SettingsError.
+
+    Of the environment only variables count that name a first level which `shape` has: one environment may serve
+    several programs. A value is read as TOML, or is taken as it stands where the setting is a string.
+    """
+    text = _read(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    sources = _override(data, shape, environ)
+    problems = check(data, shape)
+    if problems:
+        raise SettingsError("\n".join(_said(problem, path, text, sources) for problem in problems))
+    return msgspec.convert(data, shape)
+
+
+def beside(file: Path, path: str) -> Path:
+    """A path that stands in a settings file: `~` is the home, and what is relative is relative to the file's folder."""
+    return file.resolve().parent / Path(path).expanduser()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path}: not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
+        ) from error
+
+
+def _override(data: dict[str, Any], shape: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[Key, str]:
+    """Put the environment's values into `data`; returns which variable set which key."""
+    sources: dict[Key, str] = {}
+    for variable in sorted(environ):
+        names = variable.removeprefix(PREFIX).lower().split("__")
+        if variable.startswith(PREFIX) and names[0] in shape.__struct_encode_fields__:
+            try:
+                sources[_put(data, shape, names, environ[variable])] = variable
+            except _NotASection as error:
+                raise SettingsError(f"{variable}: {error} is a value, not a section") from error
+    return sources
+
+
+def _put(data: dict[str, Any], shape: Any, names: list[str], value: str) -> Key:
+    table, kind = data, shape
+    key: Key = ()
+    for name in names[:-1]:
+        known = _spelled(name, table, kind)
+        key, kind, table = (*key, known), element(kind, known), table.setdefault(known, {})
+        if not isinstance(table, dict):
+            raise _NotASection(".".join(key))
+    known = _spelled(names[-1], table, kind)
+    table[known] = value if _takes_text(element(kind, known), value) else _as_toml(value)
+    return (*key, known)
+
+
+def _spelled(name: str, table: Mapping[str, Any], kind: Any) -> str:
+    """A variable cannot hold `-`, `.` or capitals: find the key that is meant among those that are there."""
+    known = [*table, *getattr(kind, "__struct_encode_fields__", ())]
+    return next((key for key in known if key.lower().replace("-", "_").replace(".", "_") == name), name)
+
+
+def _takes_text(kind: Any, value: str) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return kind is not Any
+
+
+def _as_toml(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _said(problem: Problem, path: Path, text: str, sources: Mapping[Key, str]) -> str:
+    for size in range(len(problem.key), 0, -1):
+        if problem.key[:size] in sources:
+            return f"{sources[problem.key[:size]]}: {problem}"
+    line = line_of(text, problem.key)
+    if line is not None:
+        return f"{path}:{line}: {problem}"
+    beside_it = problem.key[:-1] or problem.key
+    variable = next((name for key, name in sources.items() if key[: len(beside_it)] == beside_it), None)
+    return f"{variable or path}: {problem}"
