@@ -5,9 +5,13 @@ fields are only added, each with a default, and never change their meaning. Time
 sender's clock, which may be wrong.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Natural = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+"""A whole number that every JSON reader and every database can hold. JSON itself has no bound: 40 digits are one number,
+and would fail only later, where they are stored."""
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
@@ -18,8 +22,8 @@ class Envelope(Struct, frozen=True, kw_only=True):
     """
 
     event_id: str
-    timestamp: int
-    low: int = 0
+    timestamp: Natural
+    low: Natural = 0
 
 
 class JobMessage(Envelope, frozen=True, kw_only=True):
@@ -32,7 +36,7 @@ class Tensor(Struct, frozen=True, kw_only=True):
     """An array: NumPy dtype name, shape, and its raw little-endian bytes in C order."""
 
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Natural, ...]
     data: bytes
 
 
@@ -47,7 +51,7 @@ class Box(Struct, frozen=True, kw_only=True):
 
     corners: tuple[float, float, float, float]
     score: float
-    label: int = 0
+    label: Natural = 0
 
 
 class Boxes(Struct, frozen=True, kw_only=True, tag="boxes"):
@@ -120,7 +124,7 @@ class Link(Struct, frozen=True, kw_only=True):
     """What a node sees of its link: protocol ("3.1.1" or "5"), connects since its start, round trip in ms."""
 
     protocol: str = ""
-    connects: int = 0
+    connects: Natural = 0
     round_trip_ms: float = 0.0
 
 
@@ -131,10 +135,10 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
     """
 
     state: Literal["online", "offline"]
-    session: int
+    session: Natural
     beat_s: float = 30.0
-    backlog_rows: int = 0
-    backlog_bytes: int = 0
+    backlog_rows: Natural = 0
+    backlog_bytes: Natural = 0
     streams: tuple[str, ...] = ()
     releases: dict[str, str] = {}
     link: Link = Link()
@@ -144,7 +148,7 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
 class Report(JobMessage, frozen=True, kw_only=True):
     """Counters of one job since the agent's start (`session`): aggregated, never one message per inference."""
 
-    session: int
+    session: Natural
     counters: dict[str, float]
 
 
@@ -172,4 +176,4 @@ class Receipt(Envelope, frozen=True, kw_only=True):
     done: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
     later: tuple[Deferral, ...] = ()
-    credit: int
+    credit: Natural

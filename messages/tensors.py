@@ -28,7 +28,7 @@ def check(tensor: Tensor) -> None:
     """Raise BadPayload unless the bytes are what dtype and shape say."""
     if tensor.dtype not in DTYPES:
         raise BadPayload(f"x.dtype {tensor.dtype[:40]!r}: not one of {', '.join(DTYPES)}")
-    if any(size < 0 for size in tensor.shape) or len(tensor.shape) > 8:
+    if len(tensor.shape) > 8 or any(size < 0 for size in tensor.shape):
         raise BadPayload(f"x.shape {tensor.shape}: at most 8 sizes, none negative")
     wanted = prod(tensor.shape) * _item_size(tensor.dtype)
     if len(tensor.data) != wanted:
