@@ -40,7 +40,11 @@ def unpack(tensor: Tensor) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     check(tensor)
-    array = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype).newbyteorder("<")).reshape(tensor.shape)
+    flat = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype).newbyteorder("<"))
+    try:
+        array = flat.reshape(tensor.shape)
+    except (ValueError, OverflowError) as error:
+        raise BadPayload(f"x.shape {tensor.shape}: {error}") from error
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = int(np.flatnonzero(~np.isfinite(array))[0])
         raise BadPayload(f"x has {array.flat[first]} at index {first}")
