@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from msgspec import msgpack
+from msgspec import json, msgpack
 
 from messages.delivery.rows import URGENCY, Draft, Entry, Kind, Outcome, Quarantined, Row, StreamState, Totals
 from messages.delivery.store import StoreFull
@@ -169,9 +169,8 @@ class SqliteStore:
         self._sql("INSERT OR REPLACE INTO inbox VALUES (?, ?, ?, ?, ?)", (peer, stream, state.low, seen, state.touched))
 
     def forget_streams(self, peer: str, keep: Sequence[str], before: float) -> None:
-        marks = ", ".join("?" * len(keep))
-        sql = f"DELETE FROM inbox WHERE peer = ? AND touched < ? AND stream NOT IN ({marks})"  # noqa: S608  # only marks
-        self._sql(sql, (peer, before, *keep))
+        sql = "DELETE FROM inbox WHERE peer = ? AND touched < ? AND stream NOT IN (SELECT value FROM json_each(?))"
+        self._sql(sql, (peer, before, json.encode(keep).decode()))
 
     def quarantine(self, item: Quarantined) -> None:
         sql = "INSERT INTO quarantine (at, topic, reason, size, head) VALUES (?, ?, ?, ?, ?)"
