@@ -36,8 +36,14 @@ class Receiver:
         self._dirty: set[tuple[str, str]] = set()
 
     def judge(self, peer: str, envelope: Envelope, content: bytes) -> Verdict:
-        """Is this message new? `content` is its fingerprint. Raises ValueError for an id that is not stream.seq."""
+        """Is this message new? `content` is its fingerprint.
+
+        Raises ValueError for an id that is not stream.seq,
+        or that lies below its own message's `low`, which would settle what never came.
+        """
         stream, seq = split_id(envelope.event_id)
+        if seq < envelope.low:
+            raise ValueError(f"low {envelope.low} lies above the message's own id {envelope.event_id}")
         state = self._state(peer, stream)
         if envelope.low > state.low:
             self._raise_low(peer, stream, state, envelope.low)
