@@ -48,7 +48,10 @@ class Presence:
         return sum(seen.online for seen in self._nodes.values())
 
     def take(self, node: str, status: NodeStatus, now: float) -> Change:
-        """A status came. An older session, or an `offline` that is not of the last session, changes nothing."""
+        """A status came. An older session, or an `offline` that is not of the last session, changes nothing.
+
+        Nor does an `online` of a session that has ended: every connection has its own, so it is an old copy.
+        """
         seen = self._nodes.get(node)
         last = seen.status.session if seen is not None else -1
         if status.session < last:
@@ -57,6 +60,8 @@ class Presence:
             was_online = seen is None or seen.online
             self._nodes[node] = Seen(status, now, online=False)
             return Change.DIED if was_online else Change.STALE
+        if seen is not None and seen.status.state == "offline" and status.session == last:
+            return Change.STALE
         born = seen is None or not seen.online or status.session > last
         self._nodes[node] = Seen(status, now, online=True)
         return Change.BORN if born else Change.BEAT
