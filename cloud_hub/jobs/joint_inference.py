@@ -108,6 +108,7 @@ Effect = Take | Fail
 
 def step(state: State, event: Event, spec: Spec) -> tuple[State, tuple[Effect, ...]]:
     """What happens next."""
+    failures: tuple[Effect, ...] = ()
     match event:
         case Started(waiting, now):
             kept = State(answered=state.answered, failed=state.failed, deaths=state.deaths, suspects=state.suspects)
@@ -116,6 +117,8 @@ def step(state: State, event: Event, spec: Spec) -> tuple[State, tuple[Effect, .
             since = state.since if state.waiting else now
             state = structs.replace(state, waiting=state.waiting + number, since=since)
         case Ready(worker, model, _):
+            if worker in state.busy:
+                state, failures = _died(state, worker, "it started again")
             idle = (*(name for name in state.idle if name != worker), worker)
             state = structs.replace(state, idle=idle, model=model)
         case Taken(take, rows, _):
@@ -123,10 +126,11 @@ def step(state: State, event: Event, spec: Spec) -> tuple[State, tuple[Effect, .
         case Answered(worker, failed, _):
             state = _answered(state, worker, failed)
         case Died(worker, reason, _):
-            return _died(state, worker, reason)
+            state, failures = _died(state, worker, reason)
         case Tick():
             pass
-    return _feed(state, event.now, spec)
+    state, takes = _feed(state, event.now, spec)
+    return state, (*failures, *takes)
 
 
 def wake_at(state: State, spec: Spec) -> float | None:
