@@ -163,7 +163,9 @@ def _taken(state: State, take: Take, rows: tuple[int, ...]) -> State:
 
 
 def _answered(state: State, worker: str, failed: int) -> State:
-    rows = state.busy.get(worker, ())
+    rows = state.busy.get(worker)
+    if rows is None:
+        return state
     return structs.replace(
         state,
         idle=(*state.idle, worker),
