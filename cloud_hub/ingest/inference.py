@@ -98,8 +98,11 @@ class Inference:
         self._run(job, machine.Ready(worker, model, clock[0]), clock, out)
 
     def answered(self, job: str, worker: str, verdicts: Sequence[Verdict], clock: Clock, out: list[Predict]) -> None:
-        """A worker has answered its batch: keep the answers and put them into the outbox."""
-        held = {sample.row: sample for sample in self._held.pop((job, worker), ())}
+        """A worker has answered its batch: keep the answers and put them into the outbox.
+
+        The batch stays in memory until the next, for this transaction may fail and be tried again.
+        """
+        held = {sample.row: sample for sample in self._held.get((job, worker), ())}
         for verdict in verdicts:
             if verdict.row in held:
                 self._answer(held[verdict.row], verdict, self.state(job).model, clock)
