@@ -65,6 +65,8 @@ class Effects:
         Raises BadPayload when not even its id can be read.
         """
         message, problem = _read(given)
+        if problem is None and isinstance(message, HardSample):
+            problem = self._inference.objection(message)
         handler = self._handlers.get(given.path)
         if handler is None or (problem is not None and problem.newer):
             outcomes.later(message.event_id, NEWER_RETRY_S, f"this hub does not take {given.path} of this kind yet")

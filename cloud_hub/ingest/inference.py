@@ -65,16 +65,23 @@ class Inference:
             waiting = self._store.sample_totals(job).waiting
             self._run(job, machine.Started(waiting, clock[0]), clock, out)
 
+    def objection(self, sample: HardSample) -> BadPayload | None:
+        """Why the sample is not what its job takes; None when it is, or when the job is unknown."""
+        spec = self._jobs.get(sample.job)
+        if spec is None:
+            return None
+        try:
+            _check(sample, spec)
+        except BadPayload as error:
+            return error
+        return None
+
     def take_sample(self, node: str, sample: HardSample, at: int) -> Refusal | Deferral | Outcome:
-        """Store a sample once, if it is what its job takes and there is room."""
+        """Store a sample that has no `objection` once, if there is room."""
         spec = self._jobs.get(sample.job)
         if spec is None:
             reason = f"job {sample.job[:63]!r} is not in this hub's configuration"
             return Deferral(event_id=sample.event_id, retry_s=300.0, reason=reason)
-        try:
-            _check(sample, spec)
-        except BadPayload as error:
-            return Refusal(event_id=sample.event_id, reason=str(error))
         if not self._room(sample.job, spec):
             reason = f"job {sample.job}: the hub holds as many unanswered samples as it may"
             return Deferral(event_id=sample.event_id, retry_s=spec.retry_s, reason=reason)
