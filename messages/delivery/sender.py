@@ -68,6 +68,7 @@ class Sender:
         self._flights: dict[str, dict[int, _Flight]] = {}
         self._next_due = 0.0
         self._more = True
+        self._paused = 0.0
         self.reload()
 
     def reload(self) -> None:
@@ -79,6 +80,10 @@ class Sender:
             flight.row = row
             self._flights.setdefault(row.stream, {})[row.seq] = flight
         self._next_due, self._more = 0.0, True
+
+    def pause(self, until: float) -> None:
+        """Send nothing before `until` (run time): the store cannot take it, and asking at once again would only burn."""
+        self._paused = until
 
     @property
     def in_flight(self) -> int:
@@ -120,8 +125,9 @@ class Sender:
 
         `now` is run time in seconds, `at` the wall clock in ms (for the dead letters).
         """
-        if not self._online:
+        if not self._online or now < self._paused:
             return []
+        self._paused = 0.0
         out: list[Outgoing] = []
         if now >= self._next_due:
             out += self._resend(now, at)
@@ -134,13 +140,15 @@ class Sender:
 
     def has_work(self, now: float) -> bool:
         """Would `due` return something? Spares a transaction when it would not."""
-        if not self._online:
+        if not self._online or now < self._paused:
             return False
         return (bool(self._flights) and now >= self._next_due) or (self._more and self._room() > 0)
 
     def wake_at(self) -> float | None:
-        """Run time at which `due` should be called again although nothing happened; None when nothing is in flight."""
-        return self._next_due if self._online and self._flights else None
+        """Run time at which `due` should be called again although nothing happened; None when nothing waits for that."""
+        if not self._online or not (self._flights or self._paused):
+            return None
+        return max(self._next_due, self._paused) if self._flights else self._paused
 
     def settle(self, receipt: Receipt, now: float, at: int) -> int:
         """Take a receipt in; returns how many rows it settled. Ids that are not in flight are old news."""
