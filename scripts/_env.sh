@@ -63,7 +63,7 @@ _env_pip() {
     local what=$1 progress=(); shift
     [ -t 1 ] || progress=(--progress-bar off)
     say "installing $what"
-    python -m pip install "${progress[@]}" -c configs/constraints.txt "$@" >&2 || fail "could not install $what: see above"
+    python -m pip install --no-compile "${progress[@]}" -c configs/constraints.txt "$@" >&2 || fail "could not install $what: see above"
 }
 
 _env_package() {
