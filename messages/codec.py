@@ -100,4 +100,6 @@ def _map_size(body: bytes) -> tuple[int, int]:
 
 
 def _map_header(pairs: int) -> bytes:
-    return bytes([0x80 | pairs]) if pairs < 16 else b"\xde" + pairs.to_bytes(2, "big")
+    if pairs < 16:
+        return bytes([0x80 | pairs])
+    return b"\xde" + pairs.to_bytes(2, "big") if pairs < 65_536 else b"\xdf" + pairs.to_bytes(4, "big")
