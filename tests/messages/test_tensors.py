@@ -1,0 +1,72 @@
+"""Arrays travel unchanged, and no claim of a sender is believed."""
+
+import hypothesis.extra.numpy as arrays
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from messages.codec import BadPayload, Format, decode, encode
+from messages.shapes import Tensor
+from messages.tensors import DTYPES, check, pack, unpack
+
+
+@given(st.data(), st.sampled_from(DTYPES), st.sampled_from(["<", ">"]), st.sampled_from(Format))
+def test_an_array_comes_back_as_it_was(data: st.DataObject, dtype: str, order: str, form: Format) -> None:
+    kind = np.dtype(dtype).newbyteorder(order)
+    shape = data.draw(arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+    finite = {"allow_nan": False, "allow_infinity": False} if kind.kind == "f" else None
+    array = data.draw(arrays.arrays(kind, shape, elements=finite))
+    tensor = decode(Tensor, encode(pack(array), form))
+    back = unpack(tensor)
+    assert (back.dtype.name, back.shape) == (dtype, shape)
+    assert np.array_equal(back, array)
+    assert not back.flags.writeable
+
+
+def test_a_view_that_is_not_contiguous_travels_too() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2].T
+    assert np.array_equal(unpack(pack(array)), array)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "object", "datetime64[s]", "U3"])
+def test_other_dtypes_do_not_travel(dtype: str) -> None:
+    with pytest.raises(ValueError, match="only float32"):
+        pack(np.zeros(2, dtype=dtype))
+
+
+TOO_LONG = "x.shape (1, 1, 1, 1, 1, 1, 1, 1, 1): at most 8 sizes, none negative"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (Tensor(dtype="object", shape=(1,), data=bytes(8)), "x.dtype 'object': not one of float32"),
+        (Tensor(dtype="O" * 500, shape=(1,), data=bytes(8)), "x.dtype 'OOOO"),
+        (Tensor(dtype="uint8", shape=(1,) * 9, data=b"x"), TOO_LONG),
+        (Tensor(dtype="uint8", shape=(-1, -4), data=bytes(4)), "x.shape (-1, -4): at most 8 sizes, none negative"),
+        (Tensor(dtype="float32", shape=(2, 2), data=bytes(15)), "x.data has 15 bytes, float32[2, 2] has 16"),
+        (Tensor(dtype="uint8", shape=(2**40, 2**40), data=b""), "x.data has 0 bytes"),
+        (Tensor(dtype="uint8", shape=(0, 2**50, 2**50), data=b""), "x.shape (0, "),
+    ],
+)
+def test_a_tensor_that_is_not_what_it_says_is_a_bad_payload(tensor: Tensor, text: str) -> None:
+    with pytest.raises(BadPayload) as caught:
+        unpack(tensor)
+    assert str(caught.value).startswith(text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_a_bad_payload_with_its_place(dtype: str, value: float) -> None:
+    array = np.zeros((2, 3), dtype=dtype)
+    array[1, 1] = value
+    with pytest.raises(BadPayload, match="^x has (nan|inf|-inf) at index 4$"):
+        unpack(pack(array))
+
+
+def test_the_check_needs_no_numpy() -> None:
+    check(Tensor(dtype="bool", shape=(3,), data=b"\x00\x01\x01"))
+    with pytest.raises(BadPayload, match="4 bytes, bool"):
+        check(Tensor(dtype="bool", shape=(3,), data=bytes(4)))
