@@ -4,6 +4,7 @@
 #   env_ready hub dev            installs the project with these extras, if it is not there yet
 #   env_mosquitto                mosquitto from the system's packages
 #   env_compiler                 a C compiler, for the tests that cut the power
+#   env_systemd                  systemd-analyze, for the tests of the service file
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV="$ROOT/.venv"
@@ -33,6 +34,11 @@ env_mosquitto() {
 env_compiler() {
     command -v cc > /dev/null && return
     _env_package cc gcc libc6-dev
+}
+
+env_systemd() {
+    command -v systemd-analyze > /dev/null && return
+    _env_package systemd-analyze systemd
 }
 
 _env_create() {
