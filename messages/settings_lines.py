@@ -22,7 +22,7 @@ def _places(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     for number, line in enumerate(text.splitlines(), 1):
         if not quote:
             if line.lstrip().startswith("["):
-                table = _header(line) or table
+                table = _path(line) or table
                 yield number, table
             elif key := _path(f"{line.partition('=')[0]} = 0"):
                 yield number, (*table, *key)
@@ -35,10 +35,6 @@ def _still_open(line: str, quote: str) -> str:
         if quote in ("", mark) and line.count(mark) % 2:
             return "" if quote else mark
     return quote
-
-
-def _header(line: str) -> tuple[str, ...]:
-    return _path(line)
 
 
 def _path(text: str) -> tuple[str, ...]:
