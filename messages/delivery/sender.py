@@ -45,6 +45,7 @@ class Outgoing:
 class _Flight:
     row: Row
     due: float = 0.0
+    since: float = -1.0
     sent: float = -1.0
     sends: int = 0
     tries: int = 0
@@ -101,15 +102,15 @@ class Sender:
         return self._round_trip
 
     def silent_s(self, now: float) -> float:
-        """For how long something has been in flight without any receipt, in seconds of run time."""
-        first = min((flight.sent for flight in self._all() if flight.sends > 1), default=now)
+        """For how long the peer, although it is online, has answered nothing of what was sent twice or more (run time, s)."""
+        first = min((flight.since for flight in self._all() if flight.sends > 1 and flight.since >= 0.0), default=now)
         return max(0.0, now - max(first, self._heard))
 
     def online(self) -> None:
         """The peer is there (again): everything in flight is sent at once."""
         self._online = True
         for flight in self._all():
-            flight.due = 0.0
+            flight.due, flight.since = 0.0, -1.0
         self._next_due, self._more = 0.0, True
 
     def offline(self) -> None:
@@ -221,6 +222,7 @@ class Sender:
         row = flight.row
         flight.sends += 1
         flight.tries += 1
+        flight.since = now if flight.since < 0.0 else flight.since
         flight.sent, flight.due = now, now + self._timeout(flight.tries)
         self._next_due = min(self._next_due, flight.due)
         low = next(iter(self._flights[row.stream]))
