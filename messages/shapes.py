@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Natural = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-"""A whole number that every JSON reader and every database can hold. JSON itself has no bound: 40 digits are one number,
-and would fail only later, where they are stored."""
+"""A whole number that every JSON reader and every database can hold. JSON itself has no bound: 40 digits are one
+number, and would fail only later, where they are stored."""
 
 
 class Envelope(Struct, frozen=True, kw_only=True):

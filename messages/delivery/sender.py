@@ -83,7 +83,7 @@ class Sender:
         self._next_due, self._more = 0.0, True
 
     def pause(self, until: float) -> None:
-        """Send nothing before `until` (run time): the store cannot take it, and asking at once again would only burn."""
+        """Send nothing before `until` (run time): the store has no room, and asking it at once again would only burn."""
         self._paused = until
 
     @property
@@ -102,7 +102,7 @@ class Sender:
         return self._round_trip
 
     def silent_s(self, now: float) -> float:
-        """For how long the peer, although it is online, has answered nothing of what was sent twice or more (run time, s)."""
+        """For how long the peer has answered nothing although messages were sent again, in seconds of run time."""
         first = min((flight.since for flight in self._all() if flight.sends > 1 and flight.since >= 0.0), default=now)
         return max(0.0, now - max(first, self._heard))
 
@@ -146,7 +146,7 @@ class Sender:
         return (bool(self._flights) and now >= self._next_due) or (self._more and self._room() > 0)
 
     def wake_at(self) -> float | None:
-        """Run time at which `due` should be called again although nothing happened; None when nothing waits for that."""
+        """Run time at which `due` should be called again although nothing happened; None when nothing waits."""
         if not self._online or not (self._flights or self._paused):
             return None
         return max(self._next_due, self._paused) if self._flights else self._paused
