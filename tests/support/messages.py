@@ -5,8 +5,26 @@ from typing import Any, Final
 import hypothesis.strategies as st
 from msgspec import structs
 
-from messages.shapes import Answer, Box, Boxes, Classes, Deferral, Envelope, HardSample, Link, NodeStatus, Receipt
-from messages.shapes import Prediction, Reading, Refusal, Report, Scalar, Tensor, Text, Value
+from messages.shapes import (
+    Answer,
+    Box,
+    Boxes,
+    Classes,
+    Deferral,
+    Envelope,
+    HardSample,
+    Link,
+    NodeStatus,
+    Prediction,
+    Reading,
+    Receipt,
+    Refusal,
+    Report,
+    Scalar,
+    Tensor,
+    Text,
+    Value,
+)
 
 TENSOR: Final = Tensor(dtype="uint8", shape=(2, 2), data=b"\x00\x01\xfe\xff")
 AT: Final = 1_700_000_000_000
