@@ -117,3 +117,16 @@ def uplink(namespace: str, node: str = "+") -> str:
 def downlink(namespace: str, node: str) -> str:
     """The subscription that takes all that the hub sends down to one node."""
     return f"{checked(namespace, 'namespace')}/skerry/{VERSION}/{checked(node, 'node')}/down/#"
+
+
+def node_grants(namespace: str, node: str) -> dict[str, str]:
+    """What a broker should let one node do, by filter: read, write or readwrite. `node` may be a placeholder."""
+    root = f"{checked(namespace, 'namespace')}/skerry/{VERSION}/{node}"
+    local = {f"{root}/{channel.path}/+": "readwrite" for channel in (IN, OUT)}
+    return {f"{root}/up/#": "write", f"{root}/down/#": "read", **local}
+
+
+def hub_grants(namespace: str) -> dict[str, str]:
+    """What a broker should let the hub do, by filter: hear every node and answer it."""
+    root = f"{checked(namespace, 'namespace')}/skerry/{VERSION}/+"
+    return {f"{root}/up/#": "read", f"{root}/down/#": "write"}
