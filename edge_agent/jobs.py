@@ -1,0 +1,156 @@
+"""One job at run time: its engine, its policy, and where its predictions go."""
+
+from asyncio import get_running_loop
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from math import isfinite, prod
+from pathlib import Path
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edge_agent import plugins
+from edge_agent.config import ConfigError, JobSettings
+from edge_agent.engines import load
+from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
+from edge_agent.policies.rules import RULES, Decision, Policy
+from edge_agent.values import as_value
+from messages.settings import beside
+from messages.shapes import Prediction, Value
+from messages.tensors import DTYPES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INLINE_S = 0.002
+"""An engine that answers within this time runs in the event loop: a thread would cost more than it saves."""
+
+
+MAX_SAMPLE_BYTES = 600_000
+"""What fits into one message (1,000,000 bytes, and text grows by a third through KubeEdge) beside everything else."""
+
+
+class SampleError(ValueError):
+    """A sample is not what the job's engine takes. The text names the job, expected and got."""
+
+
+class Parts(NamedTuple):
+    """What a job is made of: its config's names, found."""
+
+    engine: Engine
+    policy: Policy
+    source: Callable[[], Iterable[Any]] | None = None
+    sink: Callable[[Prediction], object] | None = None
+
+
+class Job:
+    """Judges samples one at a time, in the event loop or (a slow engine) in a thread of the job's own."""
+
+    def __init__(self, name: str, settings: JobSettings, parts: Parts) -> None:
+        import numpy as np
+
+        self.name = name
+        self.engine = parts.engine
+        self.settings = settings
+        self.source = parts.source
+        self.source_name = plugins.split(settings.source, "source")[0]
+        self._policy = parts.policy
+        self._sink = parts.sink
+        self._array = np.ndarray
+        self._dtype = np.dtype(parts.engine.input.dtype)
+        self._shape = parts.engine.input.shape
+        self._lock = Lock()
+        self._quickest = float("inf")
+        self._pool = ThreadPoolExecutor(1, f"engine {name}")
+
+    async def judge(self, x: "np.ndarray[Any, Any]") -> tuple[Value, Decision]:
+        """What the edge model and the policy say of one sample. Raises SampleError, PluginFailed."""
+        if type(x) is not self._array or x.dtype != self._dtype or x.shape != self._shape:
+            raise SampleError(f"job {self.name}: takes {self.engine.input}, got {_described(x)}")
+        if self._quickest <= INLINE_S:
+            value = self._predict(x)
+        else:
+            value = await get_running_loop().run_in_executor(self._pool, self._predict, x)
+        decision = plugins.call(f"job {self.name}: policy", self._policy, value)
+        if type(decision) is not Decision or not isfinite(decision.rank):
+            raise SampleError(f"job {self.name}: policy: {decision!r:.100} is no Decision with a finite rank")
+        return value, decision
+
+    def deliver(self, prediction: Prediction) -> None:
+        """Hand a prediction to the job's sink. Raises PluginFailed."""
+        if self._sink is not None:
+            plugins.call(self.settings.sink, self._sink, prediction)
+
+    def close(self) -> None:
+        """Let the engine's thread go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _predict(self, x: "np.ndarray[Any, Any]") -> Value:
+        with self._lock:
+            began = perf_counter()
+            output = plugins.call(f"job {self.name}: engine", self.engine.predict, x)
+            self._quickest = min(self._quickest, perf_counter() - began)
+        try:
+            return as_value(output)
+        except (ValueError, TypeError) as error:
+            raise SampleError(f"job {self.name}: engine: {error}") from error
+
+
+def build(name: str, settings: JobSettings, config_file: Path) -> Job:
+    """Load a job's model and find its plug-ins. Raises ConfigError with one line that names what is wrong."""
+    field = f"jobs.{name}"
+    try:
+        engine = _engine(settings, config_file, field)
+        _check_input(engine, settings)
+        policy = _policy(settings.policy, f"{field}.policy")
+        source = _source(settings.source, f"{field}.source") if settings.source else None
+        sink = plugins.find(settings.sink, f"{field}.sink") if settings.sink else None
+    except (plugins.PluginError, ModelError) as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(field) else f"{field}: {text}") from error
+    return Job(name, settings, Parts(engine, policy, source, sink))
+
+
+def _engine(settings: JobSettings, config_file: Path, field: str) -> Engine:
+    model = beside(config_file, settings.model) if settings.model else None
+    if settings.engine:
+        return load.from_plugin(settings.engine, model, f"{field}.engine")
+    assert model is not None, "config.check asks for one of the two"
+    return load.for_file(model)
+
+
+def _policy(spec: plugins.Spec, field: str) -> Policy:
+    name, options = plugins.split(spec, field)
+    if ":" in name:
+        made = plugins.make(name, options, field)
+        if not callable(made):
+            raise plugins.PluginError(f"{field}: {name} returned {type(made).__name__}, not a rule to call")
+        return made  # type: ignore[no-any-return]  # a plug-in's rule, callable as was just asked
+    if name not in RULES:
+        raise plugins.PluginError(f'{field} = {name!r}: use {", ".join(RULES)} or "module:name"')
+    return plugins.make(f"edge_agent.policies:{name}", options, field)  # type: ignore[no-any-return]
+
+
+def _source(spec: plugins.Spec, field: str) -> Callable[[], Iterable[Any]]:
+    name, options = plugins.split(spec, field)
+    return plugins.bind(name, options, field)
+
+
+def _check_input(engine: Engine, settings: JobSettings) -> None:
+    import numpy as np
+
+    if engine.input.dtype not in DTYPES:
+        raise ModelError(f"the engine takes {engine.input.dtype!r}: not one of {', '.join(DTYPES)}")
+    size = prod(engine.input.shape) * np.dtype(engine.input.dtype).itemsize
+    if size > MAX_SAMPLE_BYTES and settings.policy != "edge_only":
+        raise ModelError(
+            f"a sample ({engine.input}) has {size} bytes, at most {MAX_SAMPLE_BYTES} can be sent;"
+            ' make samples smaller or use policy = "edge_only"'
+        )
+
+
+def _described(x: object) -> str:
+    dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
+    if dtype is None or shape is None:
+        return type(x).__name__
+    return str(TensorSpec(str(dtype), tuple(shape)))

@@ -1,0 +1,208 @@
+"""Carries what the core decided to the hub and back: one task reads the bus, one keeps time."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.config import AgentSettings
+from edge_agent.core.node import NodeCore, Post, Taken
+from messages import channels
+from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected, Will
+from messages.shapes import Link as LinkState
+from messages.shapes import Prediction
+
+MakeBus = Callable[[Callable[[], Will]], Bus]
+"""Makes the bus; it is given the function that makes the last will of each connection."""
+
+LOOK_S = 5.0
+"""How often the log is told what went wrong."""
+
+REST_S = 0.05
+"""The clock never wakes sooner than this: on a full disk there is always something to do that cannot be done."""
+
+_MOST_AT_ONCE = 64
+
+
+_log = logging.getLogger("edge_agent")
+
+
+class Owner(Protocol):
+    """Whom the link serves."""
+
+    def deliver(self, final: Prediction) -> bool:
+        """Take a final prediction; when this says False, nothing is receipted and the hub sends it again."""
+
+    def look(self, silent_s: float) -> None:
+        """Say in the log what went wrong lately; `silent_s` is for how long the hub owes a receipt."""
+
+
+class HubLink:
+    """The node's end of the link to its hub."""
+
+    def __init__(
+        self, core: NodeCore, clock: Clock, *, settings: AgentSettings, make_bus: MakeBus, owner: Owner
+    ) -> None:
+        self.connected = False
+        self._core = core
+        self._clock = clock
+        self._settings = settings
+        self._bus = make_bus(self._will)
+        self._owner = owner
+        self._topics: dict[str, str] = {}
+        self._path = lru_cache(256)(_path)
+        self._state = LinkState()
+        self._taken: list[tuple[Taken, Incoming]] = []
+        self._complaint = ""
+        self._owed_since: float | None = None
+        self._wake = clock.now()
+        self._sooner = asyncio.Event()
+
+    async def read(self) -> None:
+        """Take in all that the bus tells, until cancelled; then say that the node is offline."""
+        async with self._bus as bus:
+            try:
+                async for event in bus.events():
+                    match event:
+                        case Incoming():
+                            self._take(event)
+                        case Connected():
+                            self._up(event)
+                        case Disconnected():
+                            self._down(event)
+                        case Denied():
+                            _log.error("the broker denies %s: %s", event.topic, event.reason)
+            finally:
+                self._settle()
+                self._post([self._core.status("offline", self._clock.at(), self._link_state())])
+
+    async def keep_time(self) -> None:
+        """Send again, beat, and tell the log what went wrong, until cancelled."""
+        beat = self._clock.now() + self._core.options.beat_s
+        look = self._clock.now()
+        while True:
+            now = self._clock.now()
+            if now >= beat:
+                beat = now + self._core.options.beat_s
+                self._post([self._core.beat(now, self._clock.at(), self._link_state())])
+            if now >= look:
+                look = now + LOOK_S
+                self.look()
+            self._wake = min(beat, look)
+            self.pump()
+            await self._sleep()
+
+    def pump(self) -> None:
+        """Publish what is due, and see to it that the clock wakes when more will be."""
+        now = self._clock.now()
+        self._post(self._core.due(now, self._clock.at()))
+        wake = self._core.sender.wake_at()
+        if wake is not None and wake < self._wake:
+            self._wake = max(wake, now + REST_S)
+            self._sooner.set()
+
+    def look(self) -> None:
+        """Tell the log what went wrong since the last look."""
+        now = self._clock.now()
+        if not self.connected or not self._core.sender.in_flight:
+            self._owed_since = None
+        elif self._owed_since is None:
+            self._owed_since = now
+        self._owner.look(0.0 if self._owed_since is None else now - self._owed_since)
+
+    async def _sleep(self) -> None:
+        self._sooner.clear()
+        try:
+            async with asyncio.timeout(max(0.0, self._wake - self._clock.now())):
+                await self._sooner.wait()
+        except TimeoutError:
+            return
+
+    def _take(self, event: Incoming) -> None:
+        taken = self._read(event)
+        if taken is None:
+            self._bus.ack(event)
+            self.pump()
+            return
+        if taken.final is not None and not self._owner.deliver(taken.final):
+            self._bus.ack(event)
+            return
+        self._taken.append((taken, event))
+        if len(self._taken) >= _MOST_AT_ONCE:
+            self._settle()
+        elif len(self._taken) == 1:
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _read(self, event: Incoming) -> Taken | None:
+        if event.retained:
+            _log.warning("ignored a retained message on %s: nothing here is ever retained", event.topic[:200])
+            return None
+        path = self._path(event.topic)
+        if path == channels.DOWN_RECEIPT.path:
+            self._owed_since = None
+        return self._core.take(path, event.payload, self._clock.now(), self._clock.at())
+
+    def _settle(self) -> None:
+        """Commit the answers that came together, then receipt them, then acknowledge them."""
+        together, self._taken = self._taken, []
+        if together:
+            taken = [item for item, _ in together]
+            self._post(self._core.settle(taken, self._clock.now(), self._clock.at()))
+        for _, event in together:
+            self._bus.ack(event)
+
+    def _up(self, event: Connected) -> None:
+        self.connected = True
+        self._complaint = ""
+        self._state = LinkState(protocol=event.protocol, connects=self._state.connects + 1)
+        _log.info("connected to %s, MQTT %s", self._settings.mqtt.url, event.protocol)
+        self._core.connected()
+        self._post([self._core.status("online", self._clock.at(), self._link_state())])
+        self.pump()
+
+    def _down(self, event: Disconnected) -> None:
+        self.connected = False
+        self._core.disconnected()
+        if event.reason == self._complaint:
+            return
+        self._complaint, url = event.reason, self._settings.mqtt.url
+        if event.refused:
+            _log.error("%s refuses: %s; trying again in %.0f s", url, event.reason, event.retry_s)
+        else:
+            _log.warning("no connection to %s: %s; trying again in %.1f s", url, event.reason, event.retry_s)
+
+    def _will(self) -> Will:
+        at = self._clock.at()
+        self._core.new_session(at)
+        post = self._core.status("offline", at, self._state)
+        return Will(self._topic(post.path), post.payload, post.retain)
+
+    def _post(self, posts: Sequence[Post]) -> None:
+        try:
+            for post in posts:
+                self._bus.post(self._topic(post.path), post.payload, retain=post.retain)
+        except NotConnected:
+            # all that matters is in the outbox and goes out again at the next connection
+            return
+
+    def _topic(self, path: str) -> str:
+        topic = self._topics.get(path)
+        if topic is None:
+            topic = self._topics[path] = channels.CHANNELS[path].topic(self._settings.namespace, self._settings.node)
+        return topic
+
+    def _link_state(self) -> LinkState:
+        return LinkState(
+            protocol=self._state.protocol,
+            connects=self._state.connects,
+            round_trip_ms=round(1000.0 * self._core.sender.round_trip_s, 1),
+        )
+
+
+def _path(topic: str) -> str:
+    try:
+        return channels.parse(topic).path
+    except channels.BadTopic:
+        return topic
