@@ -1,0 +1,196 @@
+"""The hub's database: what delivery keeps, and beside it, in the same transactions, samples, nodes and jobs."""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+
+from msgspec import json, msgpack
+
+from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting
+from cloud_hub.store.schema import migrate
+from messages.delivery.sqlite import SqliteStore
+from messages.shapes import HardSample, NodeStatus, Report, Tensor, Value
+
+EVENT_ROWS: Final = 10_000
+"""How many lines of the jobs' audit are kept."""
+
+_TRIM_EVERY: Final = 256
+_WAITING: Final = "SELECT id, node, job, sample_id, dtype, shape, data, received_at FROM samples"
+_OF_JOB: Final = f"{_WAITING} WHERE job = ? AND answered_at IS NULL"
+_OF_ROWS: Final = f"{_WAITING} WHERE answered_at IS NULL AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
+
+_ADD: Final = (
+    "INSERT INTO samples (node, job, sample_id, received_at, taken_at, reason, rank, audit, edge_model, edge, digest,"
+    " size, dtype, shape, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+
+_encode = msgpack.Encoder().encode
+_decode_value = msgpack.Decoder(Value).decode
+_decode_status = json.Decoder(NodeStatus).decode
+_decode_report = json.Decoder(Report).decode
+
+
+class HubDatabase(SqliteStore):
+    """Implements `cloud_hub.store.protocol.HubStore`. `quarantine_rows` and `dead_rows` bound what people look at."""
+
+    def __init__(self, connection: sqlite3.Connection, *, quarantine_rows: int = 1000, dead_rows: int = 10_000) -> None:
+        migrate(connection)
+        super().__init__(connection, quarantine_rows=quarantine_rows, dead_rows=dead_rows)
+        self._events = 0
+        self._samples = self._count_samples()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what happens inside, or undo all of it when it raises. Raises StoreFull when there is no room."""
+        if self._depth:
+            yield
+            return
+        before = {job: list(counts) for job, counts in self._samples.items()}
+        try:
+            with super().transaction():
+                yield
+        except BaseException:
+            self._samples = before
+            raise
+
+    # samples
+
+    def add_sample(self, node: str, sample: HardSample, digest: bytes, received_at: int) -> Added:
+        x, job = sample.x, sample.job
+        size = len(x.data)
+        cursor = self._sql(
+            _ADD,
+            (node, job, sample.sample_id, received_at, sample.timestamp, sample.reason, sample.rank, sample.audit,
+             sample.model, _encode(sample.edge), digest, size, x.dtype, _shape_text(x.shape), x.data),
+        )  # fmt: skip
+        if cursor.rowcount == 1:
+            self._add_counts(job, 1, 1, size)
+            return Added.STORED
+        sql = "SELECT digest FROM samples WHERE node = ? AND job = ? AND sample_id = ?"
+        found = self._sql(sql, (node, job, sample.sample_id)).fetchone()
+        return Added.KNOWN if found[0] == digest else Added.CONFLICT
+
+    def waiting(self, job: str, limit: int, skip: Collection[int] = ()) -> Sequence[Waiting]:
+        if not skip:
+            return _read(self._sql(f"{_OF_JOB} ORDER BY id LIMIT ?", (job, limit)))
+        where = _OF_JOB + " AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
+        return _read(self._sql(where, (job, json.encode(list(skip)).decode(), limit)))
+
+    def samples(self, rows: Sequence[int]) -> Sequence[Waiting]:
+        return _read(self._sql(_OF_ROWS, (json.encode(rows).decode(),)))
+
+    def answer(self, verdict: Verdict, model: str, at: int) -> bool:
+        value = None if verdict.value is None else _encode(verdict.value)
+        found = self._sql(
+            "UPDATE samples SET answered_at = ?, model = ?, error = ?, value = ? WHERE id = ? AND answered_at IS NULL"
+            " RETURNING job",
+            (at, model, verdict.error, value, verdict.row),
+        ).fetchone()
+        if found is None:
+            return False
+        self._add_counts(found[0], 0, -1, 0)
+        return True
+
+    def answered(self, node: str, job: str, sample_id: str) -> tuple[Verdict, str] | None:
+        found = self._sql(
+            "SELECT id, value, error, model FROM samples"
+            " WHERE node = ? AND job = ? AND sample_id = ? AND answered_at IS NOT NULL",
+            (node, job, sample_id),
+        ).fetchone()
+        if found is None:
+            return None
+        row, value, error, model = found
+        return Verdict(row, None if value is None else _decode_value(value), error), model
+
+    def sample_totals(self, job: str) -> SampleTotals:
+        return SampleTotals(*self._samples.get(job, (0, 0, 0)))
+
+    def drop_samples(self, job: str, rows: int) -> int:
+        return self._drop("job = ? AND answered_at IS NOT NULL ORDER BY id LIMIT ?", (job, rows))
+
+    def drop_older(self, before: int, rows: int) -> int:
+        """Forget at most `rows` answered samples that came before `before` (hub's clock, ms); returns how many went."""
+        where = "answered_at IS NOT NULL AND received_at < ? ORDER BY id LIMIT ?"
+        return self._drop(where, (before, rows))
+
+    # nodes
+
+    def node(self, name: str) -> NodeRecord | None:
+        found = self._sql("SELECT name, status, seen_at, online FROM nodes WHERE name = ?", (name,)).fetchone()
+        return None if found is None else _node(found)
+
+    def save_node(self, record: NodeRecord) -> None:
+        values = (record.name, json.encode(record.status), record.seen_at, record.online)
+        self._sql("INSERT OR REPLACE INTO nodes VALUES (?, ?, ?, ?)", values)
+
+    def nodes(self) -> Sequence[NodeRecord]:
+        return [_node(row) for row in self._sql("SELECT name, status, seen_at, online FROM nodes ORDER BY name")]
+
+    def save_report(self, node: str, report: Report) -> None:
+        self._sql(
+            "INSERT INTO reports VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET session = excluded.session,"
+            " timestamp = excluded.timestamp, report = excluded.report"
+            " WHERE (excluded.session, excluded.timestamp) >= (session, timestamp)",
+            (node, report.job, report.session, report.timestamp, json.encode(report)),
+        )
+
+    def reports(self) -> Sequence[tuple[str, Report]]:
+        found = self._sql("SELECT node, report FROM reports ORDER BY node, job")
+        return [(node, _decode_report(report)) for node, report in found]
+
+    # jobs
+
+    def load_job(self, job: str) -> bytes | None:
+        found = self._sql("SELECT state FROM jobs WHERE name = ?", (job,)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def save_job(self, job: str, state: bytes) -> None:
+        self._sql("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job, state))
+
+    def log_event(self, job: str, at: int, event: bytes) -> None:
+        self._sql("INSERT INTO job_events (job, at, event) VALUES (?, ?, ?)", (job, at, event))
+        self._events += 1
+        if self._events % _TRIM_EVERY == 0:
+            self._trim("job_events", EVENT_ROWS)
+
+    def _drop(self, where: str, values: tuple[Any, ...]) -> int:
+        which = f"SELECT id FROM samples WHERE {where}"  # noqa: S608  # `where` is ours
+        sql = f"DELETE FROM samples WHERE id IN ({which}) RETURNING job, size"  # noqa: S608
+        gone = self._sql(sql, values).fetchall()
+        for job, size in gone:
+            self._add_counts(job, -1, 0, -size)
+        return len(gone)
+
+    def _add_counts(self, job: str, rows: int, waiting: int, size: int) -> None:
+        counts = self._samples.setdefault(job, [0, 0, 0])
+        counts[0] += rows
+        counts[1] += waiting
+        counts[2] += size
+
+    def _count_samples(self) -> dict[str, list[int]]:
+        found = self._sql("SELECT job, count(*), count(*) - count(answered_at), sum(size) FROM samples GROUP BY job")
+        return {job: counts for job, *counts in found}
+
+
+def _read(found: sqlite3.Cursor) -> list[Waiting]:
+    return [
+        Waiting(row, node, job, sample_id, Tensor(dtype=dtype, shape=_shape(shape), data=data), received_at)
+        for row, node, job, sample_id, dtype, shape, data, received_at in found
+    ]
+
+
+def _node(found: tuple[Any, ...]) -> NodeRecord:
+    name, status, seen_at, online = found
+    return NodeRecord(name, _decode_status(status), seen_at, bool(online))
+
+
+@lru_cache(1024)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return ",".join(map(str, shape))
+
+
+@lru_cache(1024)
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split(",")) if text else ()

@@ -1,0 +1,49 @@
+"""The hub's own tables, as migrations that sqlite-utils applies once and writes down in the database."""
+
+import sqlite3
+from typing import Final
+
+from sqlite_utils import Database, Migrations
+
+TABLES: Final = (
+    """CREATE TABLE samples (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, job TEXT NOT NULL, sample_id TEXT NOT NULL,
+        received_at INTEGER NOT NULL, taken_at INTEGER NOT NULL, reason TEXT NOT NULL, rank REAL NOT NULL,
+        audit INTEGER NOT NULL, edge_model TEXT NOT NULL, edge BLOB NOT NULL, digest BLOB NOT NULL,
+        answered_at INTEGER, model TEXT, error TEXT, value BLOB,
+        size INTEGER NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
+        UNIQUE (node, job, sample_id)) STRICT""",
+    "CREATE INDEX samples_waiting ON samples (job, id) WHERE answered_at IS NULL",
+    """CREATE TABLE nodes (
+        name TEXT PRIMARY KEY, status BLOB NOT NULL, seen_at INTEGER NOT NULL, online INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE reports (
+        node TEXT NOT NULL, job TEXT NOT NULL, session INTEGER NOT NULL, timestamp INTEGER NOT NULL,
+        report BLOB NOT NULL, PRIMARY KEY (node, job)) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE jobs (name TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE job_events (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, at INTEGER NOT NULL, event BLOB NOT NULL) STRICT""",
+)
+
+hub = Migrations("hub")
+
+
+@hub(name="0001_samples_nodes_jobs")
+def _tables(database: Database) -> None:
+    for statement in TABLES:
+        database.execute(statement)
+
+
+class NewerDatabase(Exception):
+    """The database was written by a later version of the hub."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the hub's tables up to date. Raises NewerDatabase and leaves the file as it is."""
+    database = Database(connection, recursive_triggers=False, execute_plugins=False)
+    applied = {migration.name for migration in hub.applied(database)}
+    ours = {migration.name for migration in hub.pending(Database(memory=True))}
+    later = sorted(applied - ours)
+    if later:
+        raise NewerDatabase(f"a later version of the hub has written it (it knows {later[-1]}): install that version")
+    hub.apply(database)
