@@ -62,7 +62,7 @@ def conf_text(settings: BrokerSettings, files: BrokerFiles, user: str = "") -> s
         "set_tcp_nodelay true",
         f"max_packet_size {settings.max_packet_bytes}",
         "max_inflight_messages 100",
-        "max_queued_messages 0",
+        "max_queued_messages 1000000",  # 0 (no bound) makes mosquitto 2.0.11 cut the link at every denied publish
         "max_queued_bytes 268435456",
         "max_keepalive 120",
         f"listener {settings.port} {settings.listen}",
