@@ -9,6 +9,7 @@ from typing import Protocol
 from edge_agent.clock import Clock
 from edge_agent.config import AgentSettings
 from edge_agent.core.node import NodeCore, Post, Taken
+from edge_agent.logs import Flaps
 from messages import channels
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected, Will
 from messages.shapes import Link as LinkState
@@ -19,6 +20,9 @@ MakeBus = Callable[[Callable[[], Will]], Bus]
 
 LOOK_S = 5.0
 """How often the log is told what went wrong."""
+
+STEADY_S = 10.0
+"""A link that is up for so long is a good one; what then happens to it is news."""
 
 REST_S = 0.05
 """The clock never wakes sooner than this: on a full disk there is always something to do that cannot be done."""
@@ -55,7 +59,7 @@ class HubLink:
         self._path = lru_cache(256)(_path)
         self._state = LinkState()
         self._taken: list[tuple[Taken, Incoming]] = []
-        self._complaint = ""
+        self._flaps = Flaps(STEADY_S)
         self._owed_since: float | None = None
         self._wake = clock.now()
         self._sooner = asyncio.Event()
@@ -73,7 +77,7 @@ class HubLink:
                         case Disconnected():
                             self._down(event)
                         case Denied():
-                            _log.error("the broker denies %s: %s", event.topic, event.reason)
+                            self._tell(logging.ERROR, f"the broker denies {event.topic[:200]}: {event.reason}")
             finally:
                 self._settle()
                 self._post([self._core.status("offline", self._clock.at(), self._link_state())])
@@ -106,6 +110,7 @@ class HubLink:
     def look(self) -> None:
         """Tell the log what went wrong since the last look."""
         now = self._clock.now()
+        self._flaps.look(now)
         if not self.connected or not self._core.sender.in_flight:
             self._owed_since = None
         elif self._owed_since is None:
@@ -137,7 +142,9 @@ class HubLink:
 
     def _read(self, event: Incoming) -> Taken | None:
         if event.retained:
-            _log.warning("ignored a retained message on %s: nothing here is ever retained", event.topic[:200])
+            self._tell(
+                logging.WARNING, f"ignored a retained message on {event.topic[:200]}: none here is ever retained"
+            )
             return None
         path = self._path(event.topic)
         if path == channels.DOWN_RECEIPT.path:
@@ -155,9 +162,9 @@ class HubLink:
 
     def _up(self, event: Connected) -> None:
         self.connected = True
-        self._complaint = ""
+        self._flaps.up(self._clock.now())
         self._state = LinkState(protocol=event.protocol, connects=self._state.connects + 1)
-        _log.info("connected to %s, MQTT %s", self._settings.mqtt.url, event.protocol)
+        self._tell(logging.INFO, f"connected to {self._settings.mqtt.url}, MQTT {event.protocol}")
         self._core.connected()
         self._post([self._core.status("online", self._clock.at(), self._link_state())])
         self.pump()
@@ -165,13 +172,16 @@ class HubLink:
     def _down(self, event: Disconnected) -> None:
         self.connected = False
         self._core.disconnected()
-        if event.reason == self._complaint:
-            return
-        self._complaint, url = event.reason, self._settings.mqtt.url
+        self._flaps.down()
+        url = self._settings.mqtt.url
         if event.refused:
-            _log.error("%s refuses: %s; trying again in %.0f s", url, event.reason, event.retry_s)
+            self._tell(logging.ERROR, f"{url} refuses: {event.reason}; trying again, but a person should look")
         else:
-            _log.warning("no connection to %s: %s; trying again in %.1f s", url, event.reason, event.retry_s)
+            self._tell(logging.WARNING, f"no connection to {url}: {event.reason}; trying again")
+
+    def _tell(self, level: int, line: str) -> None:
+        if self._flaps.is_news(line):
+            _log.log(level, line)
 
     def _will(self) -> Will:
         at = self._clock.at()
