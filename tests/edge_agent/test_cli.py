@@ -18,6 +18,7 @@ import pytest
 from tests.support.small_agent import write_agent
 
 AGENT = (sys.executable, "-m", "edge_agent.cli")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +26,7 @@ def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subp
         [*AGENT, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=os.environ | environment,
+        env=ENVIRONMENT | environment,
         cwd=cwd,
         check=False,
     )
@@ -103,7 +104,7 @@ def test_a_users_own_messages_module_is_named(tmp_path: Path) -> None:
 async def started(file: Path, **environment: str) -> AsyncIterator[Process]:
     """An agent in its own process that has logged its first line."""
     process = await asyncio.create_subprocess_exec(
-        *AGENT, "run", "--config", str(file), stderr=PIPE, env=os.environ | environment
+        *AGENT, "run", "--config", str(file), stderr=PIPE, env=ENVIRONMENT | environment
     )
     try:
         await said(process, "starts: jobs")
