@@ -17,10 +17,12 @@ EVENT_ROWS: Final = 10_000
 """How many lines of the jobs' audit are kept."""
 
 _TRIM_EVERY: Final = 256
-_WAITING: Final = "SELECT id, node, job, sample_id, dtype, shape, data, received_at FROM samples"
-_OF_JOB: Final = f"{_WAITING} WHERE job = ? AND answered_at IS NULL"
-_OF_ROWS: Final = f"{_WAITING} WHERE answered_at IS NULL AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
-
+_WAITING: Final = (
+    "SELECT id, node, job, sample_id, dtype, shape, data, received_at FROM samples WHERE answered_at IS NULL AND "
+)
+_OF_ROWS: Final = _WAITING + "id IN (SELECT value FROM json_each(?)) ORDER BY id"
+_OF_JOB: Final = _WAITING + "job = ? ORDER BY id LIMIT ?"
+_OF_JOB_BUT: Final = _WAITING + "job = ? AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
 _ADD: Final = (
     "INSERT INTO samples (node, job, sample_id, received_at, taken_at, reason, rank, audit, edge_model, edge, digest,"
     " size, dtype, shape, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -74,9 +76,8 @@ class HubDatabase(SqliteStore):
 
     def waiting(self, job: str, limit: int, skip: Collection[int] = ()) -> Sequence[Waiting]:
         if not skip:
-            return _read(self._sql(f"{_OF_JOB} ORDER BY id LIMIT ?", (job, limit)))
-        where = _OF_JOB + " AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
-        return _read(self._sql(where, (job, json.encode(list(skip)).decode(), limit)))
+            return _read(self._sql(_OF_JOB, (job, limit)))
+        return _read(self._sql(_OF_JOB_BUT, (job, json.encode(list(skip)).decode(), limit)))
 
     def samples(self, rows: Sequence[int]) -> Sequence[Waiting]:
         return _read(self._sql(_OF_ROWS, (json.encode(rows).decode(),)))
@@ -156,8 +157,8 @@ class HubDatabase(SqliteStore):
             self._trim("job_events", EVENT_ROWS)
 
     def _drop(self, where: str, values: tuple[Any, ...]) -> int:
-        which = f"SELECT id FROM samples WHERE {where}"  # noqa: S608  # `where` is ours
-        sql = f"DELETE FROM samples WHERE id IN ({which}) RETURNING job, size"  # noqa: S608
+        which = f"SELECT id FROM samples WHERE {where}"
+        sql = f"DELETE FROM samples WHERE id IN ({which}) RETURNING job, size"
         gone = self._sql(sql, values).fetchall()
         for job, size in gone:
             self._add_counts(job, -1, 0, -size)

@@ -1,0 +1,59 @@
+"""A worker process: `python -m cloud_hub.workers.serve`, spoken to over stdin and stdout by `cloud_hub.workers.pool`.
+
+It ends when its stdin does, even in the middle of a batch, so that a killed hub leaves no orphan behind.
+"""
+
+import os
+import sys
+from hashlib import file_digest
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import BinaryIO
+
+from cloud_hub.workers import predictor
+from cloud_hub.workers.frames import Answers, Batch, Broken, Load, Loaded, ToHub, framed, read_frame, to_worker
+
+
+def main() -> int:
+    """Serve until stdin closes. What the user's code prints goes to stderr: stdout belongs to the hub."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    inbox: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_listen, args=(sys.stdin.buffer, inbox), name="hear the hub", daemon=True).start()
+    order = to_worker(inbox.get())
+    assert isinstance(order, Load)
+    try:
+        predict, digest = _load(order)
+    except (predictor.PredictorFailed, OSError) as error:
+        _say(replies, Broken(str(error)))
+        return 1
+    _say(replies, Loaded(digest))
+    while True:
+        batch = to_worker(inbox.get())
+        assert isinstance(batch, Batch)
+        _say(replies, Answers(tuple(predictor.answer(predict, batch.samples))))
+
+
+def _listen(pipe: BinaryIO, inbox: "SimpleQueue[bytes]") -> None:
+    while (body := read_frame(pipe)) is not None:
+        inbox.put(body)
+    os._exit(0)
+
+
+def _load(order: Load) -> tuple[predictor.Predict, str]:
+    sys.path.append(order.folder)
+    digest = ""
+    if order.model:
+        with Path(order.model).open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+    return predictor.load(order.predictor, order.model), digest
+
+
+def _say(pipe: BinaryIO, message: ToHub) -> None:
+    pipe.write(framed(message))
+    pipe.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
