@@ -1,0 +1,165 @@
+"""The hub at run time: the event loop carries what the cores decided in the database's thread.
+
+bus -> inbox -> one turn in the thread (commit) -> receipts and answers to the bus -> acknowledgements
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from pathlib import Path
+from random import Random
+
+from cloud_hub import config
+from cloud_hub.clock import Clock
+from cloud_hub.config import HubSettings
+from cloud_hub.health import Health
+from cloud_hub.ingest.core import HubCore, Output
+from cloud_hub.store.database import HubDatabase
+from cloud_hub.turns import Done, Step, Turns
+from cloud_hub.workers import pool
+from cloud_hub.workers.pool import Pool
+from messages import channels
+from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected
+
+_log = logging.getLogger("cloud_hub")
+
+RETRY_S = 1.0
+"""What found no room is tried again after so many seconds."""
+
+
+class Hub:
+    """One hub on one database and one bus. `folder` is where the user's modules lie: that of the config file."""
+
+    def __init__(self, settings: HubSettings, store: HubDatabase, bus: Bus, *, folder: Path) -> None:
+        self.health = Health()
+        self.store = store
+        self._settings = settings
+        self._bus = bus
+        self._clock = Clock(store.latest())
+        self._core = HubCore(
+            store, config.options(settings), config.job_specs(settings), stream=os.urandom(6).hex(), random=Random()
+        )
+        self._turns = Turns(store, self._core, self._clock, folder=Path(settings.data_dir), limits=settings.limits)
+        self.pool = Pool(settings.jobs, str(folder), tell=self._hear, random=Random())
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._inbox: list[Incoming] = []
+        self._steps: list[Step] = []
+        self._wake = asyncio.Event()
+        self._topic = lru_cache(65_536)(partial(_topic, settings.namespace))
+
+    async def run(self) -> None:
+        """Serve until cancelled: then the turn that runs is finished, and no worker is left."""
+        try:
+            async with self._bus, asyncio.TaskGroup() as group:
+                group.create_task(self._listen(), name="hear the bus")
+                group.create_task(self._work(), name="take turns")
+                group.create_task(self.pool.run(), name="keep the workers")
+        finally:
+            self._thread.shutdown()
+
+    async def _listen(self) -> None:
+        inbox, wake = self._inbox, self._wake
+        async for event in self._bus.events():
+            if type(event) is Incoming:
+                inbox.append(event)
+                wake.set()
+                continue
+            match event:
+                case Connected(protocol):
+                    self._link(f"connected to the broker, MQTT {protocol}", "")
+                case Disconnected(reason, retry_s, refused):
+                    level = logging.ERROR if refused else logging.WARNING
+                    text = f"no connection to the broker: {reason}; trying again in {retry_s:.1f} s"
+                    self._link(text, reason, level)
+                case Denied(topic, reason):
+                    _log.error("the broker denies %s: %s", topic, reason)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        done = await loop.run_in_executor(self._thread, self._turns.start)
+        self._carry(done, ())
+        while True:
+            await self._rest(done.wake)
+            arrivals, steps = list(self._inbox), list(self._steps)
+            self._inbox.clear()
+            self._steps.clear()
+            done = await loop.run_in_executor(self._thread, self._turns.turn, arrivals, steps)
+            self._carry(done, arrivals)
+
+    async def _rest(self, until: float) -> None:
+        """Wait until something arrives or happens, or until a time."""
+        if self._inbox or self._steps:
+            return
+        self._wake.clear()
+        alarm = asyncio.get_running_loop().call_later(max(0.001, until - self._clock.now()), self._wake.set)
+        await self._wake.wait()
+        alarm.cancel()
+
+    def _carry(self, done: Done, arrivals: Sequence[Incoming]) -> None:
+        """After the commit: receipts and answers first, then acknowledgements."""
+        self.health.turns += 1
+        self.health.messages += len(arrivals)
+        self._room(done)
+        self._publish(done.out)
+        for event in arrivals:
+            self._bus.ack(event)
+        for predict in done.out.predictions:
+            self.pool.predict(predict.worker, predict.samples)
+        for note in done.out.notes:
+            _log.info(note)
+
+    def _publish(self, out: Output) -> None:
+        post, topic = self._bus.post, self._topic
+        try:
+            for item in out.posts:
+                post(topic(item.path, item.node), item.payload)
+        except NotConnected:
+            # all that matters is in the outbox and goes out again
+            return
+
+    def _room(self, done: Done) -> None:
+        if done.again:
+            asyncio.get_running_loop().call_later(RETRY_S, self._later, done.again)
+        if done.full == self.health.database:
+            return
+        if done.full:
+            _log.error("no room: %s; the nodes keep their samples and offer them again", done.full)
+        else:
+            _log.info("there is room again")
+        self.health.database = done.full
+
+    def _later(self, steps: Sequence[Step]) -> None:
+        self._steps[:0] = steps
+        self._wake.set()
+
+    def _link(self, text: str, problem: str, level: int = logging.INFO) -> None:
+        """The link came or went. The same trouble is told once, however often it comes."""
+        if problem != self.health.broker:
+            _log.log(level, text)
+        self.health.broker = problem
+
+    def _hear(self, event: pool.Event) -> None:
+        """Something happened to a worker."""
+        job, worker, core = event.job, event.worker, self._core
+        match event:
+            case pool.Ready(digest=digest):
+                _log.info("job %s: worker %s is ready%s", job, worker, f", model {digest[:12]}" if digest else "")
+                self._step(partial(core.ready, job, worker, digest))
+            case pool.Answered(verdicts=verdicts):
+                self._step(partial(core.answered, job, worker, verdicts))
+            case pool.Died(reason=reason, retry_s=retry_s):
+                _log.error("job %s: worker %s: %s; another starts in %.1f s", job, worker, reason, retry_s)
+                self.health.deaths[job] = self.health.deaths.get(job, 0) + 1
+                self._step(partial(core.died, job, worker, reason))
+        self.health.missing = self.pool.missing
+
+    def _step(self, step: Step) -> None:
+        self._steps.append(step)
+        self._wake.set()
+
+
+def _topic(namespace: str, path: str, node: str) -> str:
+    return channels.CHANNELS[path].topic(namespace, node)

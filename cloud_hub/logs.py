@@ -1,0 +1,26 @@
+"""Log lines for people and for the journal: one line for each event worth knowing, on stderr."""
+
+import logging
+import sys
+from collections.abc import Mapping
+
+_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+class JournalFormatter(logging.Formatter):
+    """Puts the journal's `<N>` priority in front; the journal adds the time itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record, with the priority on every line of it."""
+        prefix = f"<{_PRIORITY.get(record.levelno, 6)}>"
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
+
+
+def set_up(environment: Mapping[str, str], *, level: int = logging.INFO) -> None:
+    """Log to stderr; in the journal's form when JOURNAL_STREAM says that it reads there."""
+    handler = logging.StreamHandler(sys.stderr)
+    if environment.get("JOURNAL_STREAM"):
+        handler.setFormatter(JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
