@@ -1,0 +1,73 @@
+"""What `cloud-hub status` and `cloud-hub nodes` say: read from the database, beside a hub that runs or not."""
+
+import sqlite3
+from typing import Any
+
+from msgspec import Struct, json
+
+from messages.shapes import NodeStatus
+
+
+class JobRow(Struct, frozen=True):
+    """One job: samples stored, those that wait for an answer, answers that nodes have receipted, and errors."""
+
+    job: str
+    samples: int
+    waiting: int
+    answered: int
+    failed: int
+
+
+class NodeRow(Struct, frozen=True):
+    """One node: whether it is there, when it was last heard of (hub's clock, ms), and what waits at both ends."""
+
+    node: str
+    online: bool
+    seen_at: int
+    backlog: int
+    answers_waiting: int
+    version: str
+    releases: dict[str, str]
+
+
+class Status(Struct, frozen=True):
+    """The hub's database in short."""
+
+    jobs: tuple[JobRow, ...]
+    nodes_online: int
+    nodes: int
+    outbox: int
+    dead_letters: int
+    quarantined: int
+
+
+def status(reader: sqlite3.Connection) -> Status:
+    """Count what there is."""
+    jobs = reader.execute(
+        "SELECT job, count(*), count(*) - count(answered_at), count(value), count(answered_at) - count(value)"
+        " FROM samples GROUP BY job ORDER BY job"
+    )
+    return Status(
+        jobs=tuple(JobRow(*row) for row in jobs),
+        nodes_online=_number(reader, "SELECT count(*) FROM nodes WHERE online"),
+        nodes=_number(reader, "SELECT count(*) FROM nodes"),
+        outbox=_number(reader, "SELECT count(*) FROM outbox"),
+        dead_letters=_number(reader, "SELECT count(*) FROM dead_letters"),
+        quarantined=_number(reader, "SELECT coalesce(sum(number), 0) FROM ledger WHERE outcome = 'quarantined'"),
+    )
+
+
+def nodes(reader: sqlite3.Connection) -> tuple[NodeRow, ...]:
+    """All nodes by name."""
+    rows: list[Any] = reader.execute(
+        "SELECT name, online, seen_at, status, (SELECT count(*) FROM outbox WHERE peer = name) FROM nodes ORDER BY name"
+    ).fetchall()
+    found = [(name, bool(online), at, json.decode(text, type=NodeStatus), n) for name, online, at, text, n in rows]
+    return tuple(
+        NodeRow(name, online, at, last.backlog_rows, waiting, last.version, last.releases)
+        for name, online, at, last, waiting in found
+    )
+
+
+def _number(reader: sqlite3.Connection, sql: str) -> int:
+    return int(reader.execute(sql).fetchone()[0])
