@@ -19,7 +19,7 @@ from messages.channels import Address
 from messages.codec import BadPayload, Format, decode, encode
 from messages.delivery.bounds import Bounds, Caps
 from messages.delivery.receiver import Receiver
-from messages.delivery.rows import Entry, Kind, Outcome, Quarantined
+from messages.delivery.rows import Entry, Kind, Outcome, Quarantined, split_id
 from messages.delivery.sender import Pace, Sender
 from messages.shapes import Envelope, NodeStatus, Receipt
 
@@ -125,7 +125,8 @@ class HubCore:
             try:
                 address = channels.parse(arrival.topic)
                 envelope = decode(Envelope, arrival.payload)
-            except (channels.BadTopic, BadPayload):
+                split_id(envelope.event_id)
+            except ValueError:
                 continue
             if address.channel is not None and address.channel.reliable:
                 outcomes.setdefault(address.node, Outcomes()).later(envelope.event_id, self.options.retry_s, reason)

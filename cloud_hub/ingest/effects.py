@@ -12,7 +12,7 @@ from messages import channels
 from messages.channels import Channel
 from messages.codec import BadPayload, decode, fingerprint
 from messages.delivery.receiver import Receiver, Verdict
-from messages.delivery.rows import Entry, Outcome
+from messages.delivery.rows import Entry, Outcome, split_id
 from messages.shapes import Deferral, Envelope, HardSample, JobMessage, Refusal, Report
 
 MAX_PAYLOAD: Final = 1_000_000
@@ -119,7 +119,16 @@ class Effects:
 
 
 def _read(given: Delivered) -> tuple[Envelope, BadPayload | None]:
-    """The message, or only its envelope and what is wrong with the rest."""
+    """The message, or only its envelope and what is wrong with the rest. Raises BadPayload when its id is none."""
+    message, problem = _decoded(given)
+    try:
+        split_id(message.event_id)
+    except ValueError as error:
+        raise BadPayload(str(error)) from error
+    return message, problem
+
+
+def _decoded(given: Delivered) -> tuple[Envelope, BadPayload | None]:
     if len(given.payload) > MAX_PAYLOAD:
         return decode(Envelope, given.payload), BadPayload(f"{len(given.payload)} bytes: at most {MAX_PAYLOAD} travel")
     try:
