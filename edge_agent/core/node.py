@@ -22,6 +22,9 @@ from messages.delivery.store import Store, StoreFull
 from messages.shapes import Answer, Envelope, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report
 from messages.shapes import Tensor, Value
 
+FULL_S = 1.0
+"""How long to wait before a full disk is tried again."""
+
 FORGET_S = 7 * 86_400.0
 """For how long (run time) a stream of the hub is remembered after it fell silent."""
 
@@ -163,6 +166,7 @@ class NodeCore:
                 self._unwritten.clear()
             except StoreFull:
                 self._sender.reload()
+                self._sender.pause(now + FULL_S)
         return [_post(outgoing) for outgoing in launched]
 
     def new_session(self, at: int) -> int:
