@@ -32,6 +32,9 @@ NOTE_S = 60.0
 MOST_IDS = 256
 """Ids in one receipt."""
 
+FULL_S = 1.0
+"""How long `tick` waits after a transaction that failed."""
+
 FORGET_S = 7 * 86_400.0
 """For how long (run time) a node's silent stream is remembered."""
 
@@ -94,6 +97,7 @@ class HubCore:
         self._inference = Inference(store, self._bounds, jobs, form=options.form)
         self._effects = Effects(store, self._receiver, self._inference)
         self._woken: set[str] = set()
+        self._paused = 0.0
         self._noted: dict[tuple[str, str], float] = {}
 
     def start(self, now: float, at: int) -> Output:
@@ -164,7 +168,8 @@ class HubCore:
     def wake_at(self, now: float) -> float | None:
         """Run time at which `tick` is due; None when nothing waits."""
         times = [sender.wake_at() for sender in self._senders.values()] + [self._inference.wake_at()]
-        return min((time for time in times if time is not None), default=None)
+        first = min((time for time in times if time is not None), default=None)
+        return None if first is None else max(first, self._paused)
 
     def offline(self) -> None:
         """The hub's own link is down: nothing is sent, everything is kept."""
@@ -187,6 +192,7 @@ class HubCore:
                 self._send(self._inference.take_woken(), out, now, at)
         except BaseException:
             self.reload()
+            self._paused = now + FULL_S
             raise
         return out
 
