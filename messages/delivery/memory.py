@@ -27,7 +27,9 @@ _ABSENT: Any = object()
 class MemoryStore:
     """All that delivery keeps, in dictionaries."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quarantine_rows: int = 1000, dead_rows: int = 10_000) -> None:
+        self._quarantine_rows = quarantine_rows
+        self._dead_rows = dead_rows
         self._rows: dict[str, dict[int, _Held]] = {}
         self._keys: dict[tuple[str, str, str, str], int] = {}
         self._where: dict[int, str] = {}
@@ -36,7 +38,7 @@ class MemoryStore:
         self._dead: dict[int, tuple[Row, str]] = {}
         self._bad: dict[int, Quarantined] = {}
         self._numbers: dict[str, int] = {}
-        self._ids: dict[str, int] = {"row": 0, "bad": 0}
+        self._ids: dict[str, int] = {"row": 0, "dead": 0, "bad": 0}
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
         self._depth = 0
 
@@ -130,7 +132,8 @@ class MemoryStore:
         return sorted(peer for peer, rows in self._rows.items() if rows)
 
     def bury(self, row: Row, reason: str, at: int) -> None:
-        self._set(self._dead, row.id, (row, reason))
+        self._set(self._dead, self._draw("dead"), (row, reason))
+        self._trim(self._dead, self._dead_rows)
 
     # inbox
 
@@ -148,6 +151,7 @@ class MemoryStore:
 
     def quarantine(self, item: Quarantined) -> None:
         self._set(self._bad, self._draw("bad"), item)
+        self._trim(self._bad, self._quarantine_rows)
 
     # books
 
@@ -173,12 +177,12 @@ class MemoryStore:
     @property
     def dead_letters(self) -> Sequence[tuple[Row, str]]:
         """The buried rows with their reasons."""
-        return list(self._dead.values())
+        return [self._dead[number] for number in sorted(self._dead)]
 
     @property
     def quarantined(self) -> Sequence[Quarantined]:
         """The bad bytes that were kept."""
-        return list(self._bad.values())
+        return [self._bad[number] for number in sorted(self._bad)]
 
     def _of(self, peer: str) -> dict[int, _Held]:
         return self._rows.setdefault(peer, {})
@@ -196,6 +200,10 @@ class MemoryStore:
     def _draw(self, counter: str) -> int:
         self._set(self._ids, counter, self._ids[counter] + 1)
         return self._ids[counter]
+
+    def _trim(self, table: dict[int, V], rows: int) -> None:
+        while len(table) > rows:
+            self._set(table, min(table), _ABSENT)
 
     def _set(self, table: dict[K, V], key: K, value: V) -> None:
         if self._depth:
