@@ -91,7 +91,8 @@ def test_a_slot_finds_only_what_was_never_sent(store: Store) -> None:
     assert store.unsent(report) is None
     put(store, report, draft(kind=Kind.REPORT, slot="counters", job="other"), draft(kind=Kind.REPORT))
     found = store.unsent(report)
-    assert found is not None and found.job == "digits"
+    assert found is not None
+    assert found.job == "digits"
     with store.transaction():
         store.enter(found.id, "a", 1)
     assert store.unsent(report) is None
@@ -149,7 +150,8 @@ def test_a_loaded_stream_is_a_copy(store: Store) -> None:
     assert loaded is not None
     loaded.seen[2] = b"two"
     again = store.load_stream("node-1", "s")
-    assert again is not None and again.seen == {1: b"one"}
+    assert again is not None
+    assert again.seen == {1: b"one"}
 
 
 def test_numbers_and_ledger_add_up(store: Store) -> None:

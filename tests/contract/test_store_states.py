@@ -11,11 +11,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from messages.delivery.memory import MemoryStore
 from messages.delivery.rows import Draft, Entry, Kind, Outcome, Row, StreamState
 from messages.delivery.sqlite import SqliteStore
+from messages.delivery.store import Store
 
 PEERS = ("hub", "node-1")
 NAMES = st.sampled_from(["a", "b", "c"])
-KINDS = st.sampled_from(Kind)
 TIMES = st.sampled_from([0.0, 1.0, 2.0])
+DRAFTS = st.builds(
+    Draft, peer=st.sampled_from(PEERS), path=st.just("p"), job=st.just("j"), kind=st.sampled_from(Kind),
+    body=st.binary(max_size=3), created=TIMES, key=st.sampled_from(["", "a", "b"]), slot=st.sampled_from(["", "s"]),
+    rank=TIMES,
+)  # fmt: skip
 
 
 class Twins(RuleBasedStateMachine):
@@ -24,7 +29,7 @@ class Twins(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.stores = (MemoryStore(), SqliteStore(self.connection))
+        self.stores: tuple[Store, Store] = (MemoryStore(), SqliteStore(self.connection))
         self.numbers: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self.open: list[ExitStack] = []
 
@@ -34,7 +39,7 @@ class Twins(RuleBasedStateMachine):
         self.connection.close()
 
     def both(self, method: str, *values: object) -> Any:
-        """Call both stores; their answers must be equal but for row ids, of which memory's counts gaps differently."""
+        """Call both stores; their answers must be equal, but for the ids of rows."""
         memory, sqlite = (getattr(store, method)(*values) for store in self.stores)
         assert plain(memory) == plain(sqlite), method
         return memory
@@ -67,13 +72,9 @@ class Twins(RuleBasedStateMachine):
         self.open = []
 
     @precondition(lambda self: self.open)
-    @rule(peer=st.sampled_from(PEERS), kind=KINDS, key=st.sampled_from(["", "a", "b"]), slot=st.sampled_from(["", "s"]),
-          rank=TIMES, created=TIMES)  # fmt: skip
-    def put(self, peer: str, kind: Kind, key: str, slot: str, rank: float, created: float) -> None:
-        item = Draft(
-            peer=peer, path="p", job="j", kind=kind, body=b"x" * len(key), created=created, key=key, slot=slot, rank=rank
-        )
-        if slot:
+    @rule(item=DRAFTS)
+    def put(self, item: Draft) -> None:
+        if item.slot:
             self.both("unsent", item)
         self.both("put", item)
 
@@ -142,7 +143,7 @@ class Twins(RuleBasedStateMachine):
         }
 
 
-def all_rows(store: MemoryStore | SqliteStore, peer: str) -> list[Row]:
+def all_rows(store: Store, peer: str) -> list[Row]:
     return sorted([*store.windowed(peer), *store.fresh(peer, 10_000, float("inf"))], key=lambda row: row.id)
 
 
