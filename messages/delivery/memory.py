@@ -21,11 +21,10 @@ class _Held(Struct, frozen=True):
     not_before: float = 0.0
 
 
-_ABSENT: Any = object()
-
-
 class MemoryStore:
-    """All that delivery keeps, in dictionaries."""
+    """All that delivery keeps, in dictionaries. A subclass that keeps more writes through `_set`."""
+
+    _absent: Any = object()
 
     def __init__(self, *, quarantine_rows: int = 1000, dead_rows: int = 10_000) -> None:
         self._quarantine_rows = quarantine_rows
@@ -112,10 +111,10 @@ class MemoryStore:
     def remove(self, row: int) -> None:
         held = self._held(row)
         draft = held.draft
-        self._set(self._of(draft.peer), row, _ABSENT)
-        self._set(self._where, row, _ABSENT)
+        self._set(self._of(draft.peer), row, self._absent)
+        self._set(self._where, row, self._absent)
         if draft.key:
-            self._set(self._keys, (draft.peer, draft.path, draft.job, draft.key), _ABSENT)
+            self._set(self._keys, (draft.peer, draft.path, draft.job, draft.key), self._absent)
 
     def worst(self, kind: Kind, limit: int) -> Sequence[Row]:
         return sorted(self._unsent(kind), key=lambda row: (row.rank, row.id))[:limit]
@@ -147,7 +146,7 @@ class MemoryStore:
     def forget_streams(self, peer: str, keep: Sequence[str], before: float) -> None:
         for name, state in list(self._streams.items()):
             if name[0] == peer and name[1] not in keep and state.touched < before:
-                self._set(self._streams, name, _ABSENT)
+                self._set(self._streams, name, self._absent)
 
     def quarantine(self, item: Quarantined) -> None:
         self._set(self._bad, self._draw("bad"), item)
@@ -203,19 +202,19 @@ class MemoryStore:
 
     def _trim(self, table: dict[int, V], rows: int) -> None:
         while len(table) > rows:
-            self._set(table, min(table), _ABSENT)
+            self._set(table, min(table), self._absent)
 
     def _set(self, table: dict[K, V], key: K, value: V) -> None:
         if self._depth:
-            self._undo.append((table, key, table.get(key, _ABSENT)))
-        if value is _ABSENT:
+            self._undo.append((table, key, table.get(key, self._absent)))
+        if value is self._absent:
             table.pop(key, None)
         else:
             table[key] = value
 
     def _roll_back(self) -> None:
         for table, key, before in reversed(self._undo):
-            if before is _ABSENT:
+            if before is self._absent:
                 table.pop(key, None)
             else:
                 table[key] = before
