@@ -250,7 +250,7 @@ class HubCore:
 
     def _send(self, nodes: Iterable[str], out: Output, now: float, at: int) -> None:
         woken, self._woken = self._woken, set()
-        for node in {*nodes, *woken}:
+        for node in sorted({*nodes, *woken}):
             sender = self._sender(node)
             sender.wake()
             out.posts += [Post(item.peer, item.path, item.payload) for item in sender.due(now, at)]

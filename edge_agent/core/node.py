@@ -235,9 +235,7 @@ class NodeCore:
 
     def _take(self, path: str, payload: bytes, now: float, at: int) -> Taken | None:
         if path == channels.DOWN_RECEIPT.path:
-            receipt = decode(Receipt, payload)
-            with self._store.transaction():
-                self._sender.settle(receipt, now, at)
+            self._settle_receipt(decode(Receipt, payload), now, at)
             return None
         if path != channels.DOWN_ANSWER.path:
             raise BadPayload("a channel that this version does not take")
@@ -249,6 +247,14 @@ class NodeCore:
             raise BadPayload(str(error)) from error
         final = self._final(answer, at) if verdict is Verdict.NEW else None
         return Taken(answer, content, verdict, final)
+
+    def _settle_receipt(self, receipt: Receipt, now: float, at: int) -> None:
+        """On a full disk the receipt is lost, which only means that the hub is asked once more."""
+        try:
+            with self._store.transaction():
+                self._sender.settle(receipt, now, at)
+        except StoreFull:
+            self._sender.reload()
 
     def _final(self, answer: Answer, at: int) -> Prediction:
         return Prediction(
