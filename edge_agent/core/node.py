@@ -105,6 +105,7 @@ class NodeCore:
         self._sender = Sender(store, HUB, stream, pace=options.pace, random=random)
         self._unwritten: dict[Entry, int] = {}
         self._launched: list[Outgoing] = []
+        self._retry_at = 0.0
         self._started = self.session + 1
 
     @property
@@ -157,7 +158,7 @@ class NodeCore:
     def due(self, now: float, at: int) -> list[Post]:
         """What to publish now. Publish it only after this returned: it is committed then."""
         launched, self._launched = self._launched, []
-        if self._sender.has_work(now) or self._unwritten:
+        if self._sender.has_work(now) or (self._unwritten and now >= self._retry_at):
             try:
                 with self._store.transaction():
                     for entry, number in self._unwritten.items():
@@ -166,7 +167,8 @@ class NodeCore:
                 self._unwritten.clear()
             except StoreFull:
                 self._sender.reload()
-                self._sender.pause(now + FULL_S)
+                self._retry_at = now + FULL_S
+                self._sender.pause(self._retry_at)
         return [_post(outgoing) for outgoing in launched]
 
     def new_session(self, at: int) -> int:
