@@ -33,7 +33,10 @@ def test_an_older_session_changes_nothing(state: str) -> None:
 
 def test_the_late_will_of_a_cut_connection_does_not_take_the_new_one_down() -> None:
     presence = Presence()
-    changes = [presence.take("cam-1", status(state, session=s), 0.0) for state, s in [("online", 5), ("online", 6), ("offline", 5)]]
+    changes = [
+        presence.take("cam-1", status(state, session=s), 0.0)
+        for state, s in [("online", 5), ("online", 6), ("offline", 5)]
+    ]
     assert changes == [Change.BORN, Change.BORN, Change.STALE]
     assert presence.online("cam-1")
 
