@@ -163,8 +163,9 @@ class NodeCore:
                 with self._store.transaction():
                     for entry, number in self._unwritten.items():
                         self._store.count(entry, number)
-                    launched += self._sender.due(now, at)
+                    due = self._sender.due(now, at)
                 self._unwritten.clear()
+                launched += due
             except StoreFull:
                 self._sender.reload()
                 self._retry_at = now + FULL_S

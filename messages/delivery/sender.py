@@ -85,6 +85,8 @@ class Sender:
     def pause(self, until: float) -> None:
         """Send nothing before `until` (run time): the store has no room, and asking it at once again would only burn."""
         self._paused = until
+        for flight in self._all():
+            flight.due = min(flight.due, until)
 
     @property
     def in_flight(self) -> int:
