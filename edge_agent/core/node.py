@@ -5,12 +5,13 @@ the apps. `now` is run time in seconds (never goes back), `at` is the wall clock
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from msgspec import Struct
 
+from edge_agent.core.counters import Counters
 from messages import channels
 from messages.channels import HUB
 from messages.codec import BadPayload, Format, decode, encode, encode_body, fingerprint
@@ -70,23 +71,6 @@ class Taken:
     content: bytes
     verdict: Verdict
     final: Prediction | None = None
-
-
-@dataclass(slots=True)
-class Counters:
-    """What one job did since the agent's start. `all` counts inferences, `hard` those that were sent on."""
-
-    all: int = 0
-    hard: int = 0
-    unsent: int = 0
-    answered: int = 0
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-
-    def figures(self) -> dict[str, float]:
-        """As a report carries them."""
-        own = {name: float(getattr(self, name)) for name in ("all", "hard", "unsent", "answered", "failed")}
-        return own | {f"reason.{reason}": float(number) for reason, number in self.reasons.items()}
 
 
 class NodeCore:
