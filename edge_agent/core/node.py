@@ -20,8 +20,7 @@ from messages.delivery.receiver import Receiver, Verdict
 from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined
 from messages.delivery.sender import Outgoing, Pace, Sender
 from messages.delivery.store import Store, StoreFull
-from messages.shapes import Answer, Envelope, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report
-from messages.shapes import Tensor, Value
+from messages.shapes import Answer, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report, Tensor, Value
 
 FULL_S = 1.0
 """How long to wait before a full disk is tried again."""
@@ -90,6 +89,7 @@ class NodeCore:
         self._unwritten: dict[Entry, int] = {}
         self._launched: list[Outgoing] = []
         self._retry_at = 0.0
+        self._delivered: set[str] = set()
         self._started = self.session + 1
 
     @property
@@ -122,16 +122,24 @@ class NodeCore:
             return None
 
     def settle(self, taken: Sequence[Taken], now: float, at: int) -> list[Post]:
-        """Commit delivered answers, then tell the hub: after this it forgets them."""
+        """Commit delivered answers, then tell the hub: after this it forgets them.
+
+        On a full disk the hub will send them again; the apps have them and are spared that.
+        """
         refused = [Refusal(event_id=item.answer.event_id, reason=item.verdict) for item in taken if _is_bad(item)]
         try:
             with self._store.transaction():
-                for item in taken:
-                    self._settle_one(item)
+                new = [item.answer for item in taken if self._settle_one(item)]
                 self._receiver.flush(now)
         except StoreFull:
             self._receiver.reload()
+            self._delivered.update(item.answer.event_id for item in taken)
             return []
+        self._delivered.difference_update(item.answer.event_id for item in taken)
+        for answer in new:
+            counters = self._counters(answer.job)
+            counters.answered += not answer.error
+            counters.failed += bool(answer.error)
         done = tuple(item.answer.event_id for item in taken if not _is_bad(item))
         receipt = Receipt(
             event_id=self._reply_id(), timestamp=at, done=done, refused=tuple(refused),
@@ -154,7 +162,7 @@ class NodeCore:
                 self._sender.reload()
                 self._retry_at = now + FULL_S
                 self._sender.pause(self._retry_at)
-        return [_post(outgoing) for outgoing in launched]
+        return [Post(outgoing.path, outgoing.payload) for outgoing in launched]
 
     def new_session(self, at: int) -> int:
         """Begin a session, as before every attempt to connect: the last will must carry the connection's own."""
@@ -232,7 +240,8 @@ class NodeCore:
             verdict = self._receiver.judge(HUB, answer, content)
         except ValueError as error:
             raise BadPayload(str(error)) from error
-        final = self._final(answer, at) if verdict is Verdict.NEW else None
+        known = verdict is not Verdict.NEW or answer.event_id in self._delivered
+        final = None if known else self._final(answer, at)
         return Taken(answer, content, verdict, final)
 
     def _settle_receipt(self, receipt: Receipt, now: float, at: int) -> None:
@@ -249,18 +258,15 @@ class NodeCore:
             provisional=False, origin="cloud", reason=answer.error,
         )  # fmt: skip
 
-    def _settle_one(self, item: Taken) -> None:
+    def _settle_one(self, item: Taken) -> bool:
+        """Store one answer as received; True when it is new."""
         answer = item.answer
-        if item.verdict is not Verdict.NEW:
-            return
         # the same message may stand twice in one batch
-        if self._receiver.judge(HUB, answer, item.content) is not Verdict.NEW:
-            return
+        if item.verdict is not Verdict.NEW or self._receiver.judge(HUB, answer, item.content) is not Verdict.NEW:
+            return False
         self._receiver.keep(HUB, answer, item.content)
         self._store.count(Entry(HUB, answer.job, channels.DOWN_ANSWER.path, Outcome.STORED))
-        counters = self._counters(answer.job)
-        counters.answered += not answer.error
-        counters.failed += bool(answer.error)
+        return True
 
     def _report(self, job: str, counters: Counters, now: float, at: int) -> Draft:
         report = Report(event_id="", timestamp=at, job=job, session=self._started, counters=counters.figures())
@@ -288,10 +294,6 @@ class NodeCore:
     def _reply_id(self) -> str:
         self._replies += 1
         return f"{self._stream}-r.{self._replies}"
-
-
-def _post(outgoing: Outgoing) -> Post:
-    return Post(outgoing.path, outgoing.payload)
 
 
 def _is_bad(item: Taken) -> bool:

@@ -406,6 +406,19 @@ def test_whatever_breaks_a_promise_is_kept_and_the_books_close(steps: list[str])
     assert (books.unbalanced, books.done) == (0, len(life.promised))
 
 
+def test_an_answer_that_a_full_disk_did_not_settle_comes_to_the_apps_once() -> None:
+    node = connected()
+    node.store.full = True
+    assert node.settle(node.answer(0)) == []
+    node.store.full = False
+    again = node.answer(0)
+    assert again is not None
+    assert again.final is None
+    assert node.settle(again)[0].done == ("h.0",)
+    assert node.books() == {"stored": 1}
+    assert node.core.counters["digits"].answered == 1
+
+
 def test_nothing_is_published_whose_commit_failed() -> None:
     node = Node()
     node.observe(1)
