@@ -1,0 +1,87 @@
+"""Closing the books of a world that has come to rest: what was lost, what happened twice, what was remembered too long."""
+
+from msgspec import Struct
+
+from messages import channels
+from messages.delivery.ledger import close
+from tests.simulation.cloud import Cloud
+from tests.simulation.devices import PACE, Device
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """One world's end. `lost`, `duplicated` and `problems` must be 0 and empty; `digest` names the run."""
+
+    seed: int
+    samples: int
+    lost: int
+    duplicated: int
+    problems: tuple[str, ...]
+    digest: str
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was lost, nothing happened twice, and the books close."""
+        return not self.lost and not self.duplicated and not self.problems
+
+
+def examine(seed: int, devices: list[Device], cloud: Cloud, digest: str) -> Result:
+    """Compare what the apps were promised with what the hub has, and both ledgers with one another."""
+    lost, problems = 0, list(_remembered(devices, cloud))
+    for device in devices:
+        missing = [s for s in device.promised if s not in device.excused and not _stored(cloud, device, s)]
+        lost += len(missing)
+        problems += [f"{device.name}: sample {sample} is not at the hub" for sample in missing]
+        problems += _books(device, cloud)
+        problems += _finals(device)
+    twice = {key: number for key, number in cloud.store.applied.items() if number > 1}
+    problems += [f"{node}: message {event_id} took effect {number} times" for (node, event_id), number in twice.items()]
+    return Result(
+        seed=seed,
+        samples=sum(len(device.promised) for device in devices),
+        lost=lost,
+        duplicated=len(twice),
+        problems=tuple(problems),
+        digest=digest,
+    )
+
+
+def _stored(cloud: Cloud, device: Device, sample_id: str) -> bool:
+    return cloud.store.content(device.name, "digits", sample_id) == device.promised[sample_id]
+
+
+def _books(device: Device, cloud: Cloud) -> list[str]:
+    """A restored ledger is an old one, so only its own sums can be held against a restored device."""
+    ours, hubs = device.store.ledger(), cloud.store.ledger()
+    up = close(ours, hubs, channels.UP_SAMPLE.path, waiting=device.waiting, node=device.name, at_hub=True)
+    down = close(hubs, ours, channels.DOWN_ANSWER.path, waiting=0, node=device.name, at_hub=False)
+    problems = [f"{device.name}: up {up} is unbalanced"] if up.unbalanced else []
+    if down.unbalanced:
+        problems.append(f"{device.name}: down {down} is unbalanced")
+    if up.waiting:
+        problems.append(f"{device.name}: {up.waiting} samples still wait")
+    if not device.restored and (up.lost or down.lost):
+        problems.append(f"{device.name}: the books do not close, up {up}, down {down}")
+    return problems
+
+
+def _finals(device: Device) -> list[str]:
+    """Every promised sample gets its final answer, once unless the device forgot that it had it."""
+    problems = []
+    for sample in device.promised:
+        number = device.finals.get(sample, 0)
+        if number == 0 and not device.restored:
+            problems.append(f"{device.name}: sample {sample} never got its final answer")
+        if number > 1 and not device.restored:
+            problems.append(f"{device.name}: sample {sample} got {number} final answers")
+    return problems
+
+
+def _remembered(devices: list[Device], cloud: Cloud) -> list[str]:
+    """Ids are forgotten as `low` rises: no stream may hold more of them than fit into a send window."""
+    inboxes = [("hub", cloud.store.streams), *((device.name, device.store.streams) for device in devices)]
+    return [
+        f"{name}: remembers {len(state.seen)} ids of stream {stream}"
+        for name, streams in inboxes
+        for stream, state in streams.items()
+        if len(state.seen) > PACE.window
+    ]

@@ -1,0 +1,152 @@
+"""The simulated hub: its core on a memory store, with workers that die, a disk that fills up, and kills at every step."""
+
+from collections.abc import Callable
+from random import Random
+
+from cloud_hub.ingest.core import Arrival, HubCore, HubOptions, Output
+from cloud_hub.ingest.inference import JobSpec, Predict
+from cloud_hub.store.protocol import Added, Verdict
+from messages import channels
+from messages.delivery.store import StoreFull
+from messages.shapes import Classes, HardSample
+from tests.simulation.devices import NAMESPACE, PACE, FaultyStore
+from tests.simulation.hub_store import MemoryHubStore
+from tests.simulation.network import Link, Network
+from tests.simulation.plan import Plan
+from tests.simulation.timeline import Timeline
+
+ANSWER = Classes(probs=(0.1, 0.9))
+
+
+class CountingStore(MemoryHubStore, FaultyStore):
+    """Counts how often each message's effect was applied, in and out of the natural key's sight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.applied: dict[tuple[str, str], int] = {}
+
+    def add_sample(self, node: str, sample: HardSample, digest: bytes, received_at: int) -> Added:
+        """As the real one, and counted."""
+        added = super().add_sample(node, sample, digest, received_at)
+        self._set(self.applied, (node, sample.event_id), self.applied.get((node, sample.event_id), 0) + 1)
+        return added
+
+
+class Cloud:
+    """The hub's process and its workers."""
+
+    def __init__(self, timeline: Timeline, network: Network, random: Random, plan: Plan) -> None:
+        self.store = CountingStore()
+        self._timeline = timeline
+        self._network = network
+        self._random = random
+        self._plan = plan
+        self._core: HubCore | None = None
+        self._inbox: list[Arrival] = []
+        self._wake = 0.0
+        network.join("hub", Link(self._deliver, self._link))
+
+    @property
+    def waiting(self) -> int:
+        """Answers in the outbox, and samples without an answer."""
+        rows = sum(len(self.store.windowed(peer)) for peer in self.store.peers())
+        fresh = sum(len(self.store.fresh(peer, 1000, float("inf"))) for peer in self.store.peers())
+        return rows + fresh + self.store.sample_totals("digits").waiting
+
+    def start(self) -> None:
+        """Start the process with two workers, and connect."""
+        if self._core is not None:
+            return
+        options = HubOptions(namespace=NAMESPACE, pace=PACE, credit=8, retry_s=3.0)
+        stream = f"{self._random.getrandbits(40):010x}"
+        core = HubCore(self.store, options, {"digits": JobSpec()}, stream=stream, random=self._random)
+        self._core = core
+        self._try(lambda: core.start(self._timeline.now, self._timeline.at))
+        for worker in ("worker-0", "worker-1"):
+            self._worker_ready(core, worker)
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect, or try again."""
+        if self._core is not None and not self._network.up("hub"):
+            self._network.connect("hub")
+
+    def kill(self) -> None:
+        """SIGKILL; the workers notice that their pipe is closed and go too."""
+        self._core = None
+        self._inbox.clear()
+        self._network.cut("hub")
+
+    def _link(self, up: bool) -> None:
+        if not up and self._core is not None:
+            self._core.offline()
+            self._timeline.after(self._random.uniform(0.5, 3.0), self.connect)
+
+    def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
+        if not self._inbox:
+            self._timeline.after(0.01, self._ingest)
+        self._inbox.append(Arrival(topic, payload, retained))
+
+    def _ingest(self) -> None:
+        batch, self._inbox = self._inbox, []
+        core = self._core
+        if core is None or not batch:
+            return
+        try:
+            out = core.receive(batch, self._timeline.now, self._timeline.at)
+        except StoreFull:
+            out = core.refuse(batch, "disk full", self._timeline.at)
+        self._carry(core, out)
+
+    def _try(self, work: Callable[[], Output]) -> None:
+        """Work that must happen: on a full disk it is tried again until it does."""
+        core = self._core
+        if core is None:
+            return
+        try:
+            out = work()
+        except StoreFull:
+            self._timeline.after(1.0, lambda: self._try(work) if core is self._core else None)
+            return
+        self._carry(core, out)
+
+    def _carry(self, core: HubCore, out: Output) -> None:
+        if self._network.stormy and self._random.random() < 0.002:
+            self._timeline.note("hub killed between commit and publish")
+            self.kill()
+            self._timeline.after(self._random.uniform(0.1, 5.0), self.start)
+            return
+        for post in out.posts:
+            topic = channels.CHANNELS[post.path].topic(NAMESPACE, post.node)
+            self._network.publish("hub", topic, post.payload, to=post.node)
+        for predict in out.predictions:
+            self._timeline.after(self._random.uniform(0.01, 0.5), lambda p=predict: self._predicted(core, p))
+        self._set_alarm(core)
+
+    def _predicted(self, core: HubCore, predict: Predict) -> None:
+        if core is not self._core:
+            return
+        now, at = self._timeline.now, self._timeline.at
+        poisoned = any(sample.x.data[0] < 256 * self._plan.poison for sample in predict.samples)
+        if poisoned or (self._network.stormy and self._random.random() < self._plan.worker_death):
+            self._timeline.note("worker died", predict.worker)
+            self._try(lambda: core.died(predict.job, predict.worker, "killed", now, at))
+            self._timeline.after(1.0, lambda: self._worker_ready(core, predict.worker))
+            return
+        verdicts = [Verdict(sample.row, ANSWER) for sample in predict.samples]
+        self._try(lambda: core.answered(predict.job, predict.worker, verdicts, now, at))
+
+    def _worker_ready(self, core: HubCore, worker: str) -> None:
+        if core is self._core:
+            self._try(lambda: core.ready("digits", worker, "model-1", self._timeline.now, self._timeline.at))
+
+    def _set_alarm(self, core: HubCore) -> None:
+        wake = core.wake_at(self._timeline.now)
+        if wake is not None and (wake < self._wake or self._wake <= self._timeline.now):
+            self._wake = wake
+            self._timeline.after(wake - self._timeline.now + 0.001, lambda: self._alarm(core, wake))
+
+    def _alarm(self, core: HubCore, wake: float) -> None:
+        if core is self._core and wake == self._wake:
+            self._wake = 0.0
+            self._try(lambda: core.tick(self._timeline.now, self._timeline.at))

@@ -1,0 +1,188 @@
+"""A simulated device: the agent's core on a memory store, killed, cut off, filled up and restored at will."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+from edge_agent.core.node import NodeCore, NodeOptions, Observation, Post
+from messages import channels
+from messages.codec import encode
+from messages.delivery.memory import MemoryStore
+from messages.delivery.sender import Pace
+from messages.delivery.store import StoreFull
+from messages.shapes import Classes, Link, Prediction, Tensor
+from tests.simulation.network import Network
+from tests.simulation.network import Link as NetworkLink
+from tests.simulation.timeline import Timeline
+
+NAMESPACE = "sim"
+VALUE = Classes(probs=(0.6, 0.4))
+PACE = Pace(window=8, first_s=2.0, last_s=60.0)
+
+
+class FaultyStore(MemoryStore):
+    """A store whose disk can be full: then no transaction that changed something commits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """As the real one, when there is room."""
+        with super().transaction():
+            yield
+            if self.full and self._undo:
+                raise StoreFull("the simulated disk is full")
+
+
+class Device:
+    """One node and its app. What the app was told is kept outside the store: nothing that breaks can take it back."""
+
+    def __init__(self, name: str, timeline: Timeline, network: Network, random: Random, *, settle_early: bool) -> None:
+        self.name = name
+        self.store = FaultyStore()
+        self.promised: dict[str, bytes] = {}
+        self.finals: dict[str, int] = {}
+        self.excused: set[str] = set()
+        self.restored = False
+        self._timeline = timeline
+        self._network = network
+        self._random = random
+        self._settle_early = settle_early
+        self._core: NodeCore | None = None
+        self._wake = 0.0
+        self._backup: tuple[dict[str, Any], set[str]] | None = None
+        network.join(name, NetworkLink(self._deliver, self._link))
+
+    @property
+    def alive(self) -> bool:
+        """Does the process run?"""
+        return self._core is not None
+
+    @property
+    def waiting(self) -> int:
+        """Samples in the outbox."""
+        return sum(row.path == channels.UP_SAMPLE.path for row in self._rows())
+
+    def start(self) -> None:
+        """Start the process, and connect a little later."""
+        if self._core is not None:
+            return
+        options = NodeOptions(node=self.name, pace=PACE, beat_s=60.0)
+        stream = f"{self._random.getrandbits(40):010x}"
+        self._core = NodeCore(self.store, options, stream=stream, random=self._random)
+        self.connect()
+        self._beat(self._core)
+
+    def connect(self) -> None:
+        """Connect, with the connection's own last will."""
+        if self._core is None or self._network.up(self.name):
+            return
+        self._core.new_session(self._timeline.at)
+        will = self._core.status("offline", self._timeline.at, Link())
+        self._network.connect(self.name, (self._topic(will), will.payload))
+
+    def kill(self) -> None:
+        """SIGKILL: what is committed stays, nothing else does."""
+        if self._core is not None:
+            self._core = None
+            self._network.cut(self.name)
+
+    def back_up(self) -> None:
+        """Take the backup that `restore` brings back."""
+        self._backup = (self.store.snapshot(), set(self.promised))
+
+    def restore(self) -> None:
+        """Kill the process and bring back an old database: what was only in the newer one is nobody's to keep."""
+        if self._backup is None:
+            return
+        self.kill()
+        snapshot, known = self._backup
+        self.excused |= set(self.promised) - known
+        self.store.restore(snapshot)
+        self.restored = True
+
+    def sample(self, sample_id: str, *, kill_after_commit: bool) -> None:
+        """The model is unsure of a sample."""
+        if self._core is None:
+            return
+        data = self._random.randbytes(16)
+        seen = Observation(job="digits", sample_id=sample_id, value=VALUE, offload=True, reason="hard")
+        x = Tensor(dtype="uint8", shape=(16,), data=data)
+        prediction = self._core.observe(seen, x, self._timeline.now, self._timeline.at)
+        if prediction.provisional:
+            self.promised[sample_id] = data
+        if kill_after_commit:
+            self.kill()
+        self._flush()
+
+    def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
+        if self._core is None:
+            return
+        self._timeline.note(self.name, "got", topic)
+        taken = self._core.take(channels.parse(topic).path, payload, self._timeline.now, self._timeline.at)
+        if taken is not None:
+            if taken.final is not None:
+                self._final(taken.final)
+            self._post(self._core.settle([taken], self._timeline.now, self._timeline.at))
+        self._flush()
+
+    def _final(self, final: Prediction) -> None:
+        self.finals[final.sample_id] = self.finals.get(final.sample_id, 0) + 1
+
+    def _link(self, up: bool) -> None:
+        if self._core is None:
+            return
+        if not up:
+            self._core.disconnected()
+            self._timeline.after(self._random.uniform(0.5, 5.0), self.connect)
+            return
+        self._core.connected()
+        self._post([self._core.status("online", self._timeline.at, Link())])
+        self._flush()
+
+    def _beat(self, core: NodeCore) -> None:
+        if core is self._core:
+            self._post([core.beat(self._timeline.now, self._timeline.at, Link())])
+            self._flush()
+            self._timeline.after(60.0, lambda: self._beat(core))
+
+    def _flush(self) -> None:
+        core = self._core
+        if core is None:
+            return
+        posts = core.due(self._timeline.now, self._timeline.at)
+        self._post(posts)
+        if self._settle_early:
+            self._believe_puback(core)
+        wake = core.sender.wake_at()
+        if wake is not None and (wake < self._wake or self._wake <= self._timeline.now):
+            self._wake = wake
+            self._timeline.after(wake - self._timeline.now + 0.001, lambda: self._alarm(core, wake))
+
+    def _alarm(self, core: NodeCore, wake: float) -> None:
+        if core is self._core and wake == self._wake:
+            self._wake = 0.0
+            self._flush()
+
+    def _believe_puback(self, core: NodeCore) -> None:
+        """What happens without receipts: the broker's word is taken for the hub's."""
+        from messages.shapes import Receipt
+
+        ids = tuple(row.event_id for row in self._rows() if row.stream)
+        if ids:
+            receipt = Receipt(event_id="puback", timestamp=0, done=ids, credit=8)
+            core.take(channels.DOWN_RECEIPT.path, encode(receipt), self._timeline.now, self._timeline.at)
+
+    def _post(self, posts: list[Post]) -> None:
+        for post in posts:
+            self._network.publish(self.name, self._topic(post), post.payload, to="hub", retain=post.retain)
+
+    def _topic(self, post: Post) -> str:
+        return channels.CHANNELS[post.path].topic(NAMESPACE, self.name)
+
+    def _rows(self) -> list[Any]:
+        rows = list(self.store.windowed(channels.HUB))
+        return rows + list(self.store.fresh(channels.HUB, 1000, float("inf")))

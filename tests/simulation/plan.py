@@ -1,0 +1,30 @@
+"""How large a simulated world is and how often what breaks."""
+
+from msgspec import Struct
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Sizes and chances. Times are virtual seconds; the storm lasts `storm_s`, then everything works again.
+
+    The last three switch a part of the protocol off, to prove that the simulator notices.
+    """
+
+    agents: int = 50
+    samples: int = 5
+    storm_s: float = 60.0
+    calm_s: float = 7200.0
+    drop: float = 0.15
+    double: float = 0.15
+    late: float = 0.1
+    kills: float = 1.2
+    cuts: float = 1.0
+    restores: float = 0.15
+    full_disks: float = 0.3
+    hub_kills: int = 3
+    hub_full_disks: int = 1
+    broker_restarts: int = 2
+    worker_death: float = 0.03
+    poison: float = 0.004
+    without_deduplication: bool = False
+    without_low: bool = False
+    without_receipts: bool = False

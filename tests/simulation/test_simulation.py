@@ -1,0 +1,42 @@
+"""The books close in many worlds, a world can be lived again, and every part of the protocol is missed when it is gone."""
+
+from collections.abc import Iterator
+
+import pytest
+from msgspec import structs
+
+from tests.simulation.checks import Result
+from tests.simulation.plan import Plan
+from tests.simulation.world import run
+
+SMALL = Plan(agents=12, samples=8)
+
+
+@pytest.mark.parametrize("first", range(0, 200, 25))
+def test_nothing_is_lost_and_nothing_happens_twice(first: int) -> None:
+    for seed in range(first, first + 25):
+        result = run(seed, Plan(agents=20))
+        assert result.ok, (seed, result.problems)
+        assert result.samples > 0
+
+
+def test_a_world_is_reproduced_by_its_seed() -> None:
+    assert run(7, SMALL) == run(7, SMALL)
+    assert run(7, SMALL).digest != run(8, SMALL).digest
+
+
+def _first_wrong(plan: Plan) -> Iterator[Result]:
+    yield from (result for result in (run(seed, plan) for seed in range(20)) if not result.ok)
+
+
+def test_without_deduplication_effects_happen_twice() -> None:
+    assert next(_first_wrong(structs.replace(SMALL, without_deduplication=True))).duplicated > 0
+
+
+def test_without_low_the_receiver_remembers_for_ever() -> None:
+    wrong = next(_first_wrong(structs.replace(SMALL, without_low=True, samples=40)))
+    assert any("remembers" in problem for problem in wrong.problems)
+
+
+def test_without_receipts_samples_are_lost() -> None:
+    assert next(_first_wrong(structs.replace(SMALL, without_receipts=True))).lost > 0
