@@ -6,7 +6,7 @@ bus -> inbox -> one turn in the thread (commit) -> receipts and answers to the b
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -69,11 +69,11 @@ class Hub:
                 continue
             match event:
                 case Connected(protocol):
-                    self._link(f"connected to the broker, MQTT {protocol}", "")
+                    self._link(f"connected to the broker, MQTT {protocol}", "", self._core.online)
                 case Disconnected(reason, retry_s, refused):
                     level = logging.ERROR if refused else logging.WARNING
                     text = f"no connection to the broker: {reason}; trying again in {retry_s:.1f} s"
-                    self._link(text, reason, level)
+                    self._link(text, reason, self._core.offline, level)
                 case Denied(topic, reason):
                     _log.error("the broker denies %s: %s", topic, reason)
 
@@ -135,11 +135,17 @@ class Hub:
         self._steps[:0] = steps
         self._wake.set()
 
-    def _link(self, text: str, problem: str, level: int = logging.INFO) -> None:
+    def _link(self, text: str, problem: str, tell_core: Callable[[], None], level: int = logging.INFO) -> None:
         """The link came or went. The same trouble is told once, however often it comes."""
         if problem != self.health.broker:
             _log.log(level, text)
         self.health.broker = problem
+
+        def step(_now: float, _at: int) -> Output:
+            tell_core()
+            return Output()
+
+        self._step(step)
 
     def _hear(self, event: pool.Event) -> None:
         """Something happened to a worker."""

@@ -176,6 +176,12 @@ class HubCore:
         for sender in self._senders.values():
             sender.offline()
 
+    def online(self) -> None:
+        """The hub's own link is up again: who was there is served at once, whose beats stay away will be noticed."""
+        for node, sender in self._senders.items():
+            if self.presence.online(node):
+                sender.online()
+
     def reload(self) -> None:
         """A transaction failed: forget what was kept in memory of it."""
         self._woken.clear()
