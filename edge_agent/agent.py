@@ -53,8 +53,6 @@ class Agent:
         self._config_file = config_file
         self._make_bus = make_bus or mqtt(settings, config_file)
         self._jobs = {name: jobs.build(name, job, config_file) for name, job in settings.jobs.items()}
-        self.skipped = dict.fromkeys(settings.jobs, 0)
-        """Readings of each job's source that newer ones overtook before the engine was free."""
         self._expected = Expected()
         self._exit = AsyncExitStack()
         self._stop = asyncio.Event()
@@ -185,7 +183,7 @@ class Agent:
             job.close()
 
     def _skip(self, job: str, readings: int) -> None:
-        self.skipped[job] += readings
+        self.counters(job).skipped += readings
 
     def _hand_over(self, job: Job, prediction: Prediction) -> bool:
         """Give a prediction to the job's sink. One that fails is named once, until it fails in another way."""

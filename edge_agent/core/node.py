@@ -150,18 +150,16 @@ class NodeCore:
     def due(self, now: float, at: int) -> list[Post]:
         """What to publish now. Publish it only after this returned: it is committed then."""
         launched, self._launched = self._launched, []
-        if self._sender.has_work(now) or (self._unwritten and now >= self._retry_at):
+        if self._sender.has_work(now):
             try:
                 with self._store.transaction():
-                    for entry, number in self._unwritten.items():
-                        self._store.count(entry, number)
                     due = self._sender.due(now, at)
-                self._unwritten.clear()
                 launched += due
             except StoreFull:
                 self._sender.reload()
-                self._retry_at = now + FULL_S
-                self._sender.pause(self._retry_at)
+                self._sender.pause(now + FULL_S)
+        if self._unwritten and now >= self._retry_at:
+            self._write_counts(now)
         return [Post(outgoing.path, outgoing.payload) for outgoing in launched]
 
     def new_session(self, at: int) -> int:
@@ -283,6 +281,16 @@ class NodeCore:
                 self._store.count(Entry(HUB, "", path, Outcome.QUARANTINED))
         except StoreFull:
             self._remember(Entry(HUB, "", path, Outcome.QUARANTINED))
+
+    def _write_counts(self, now: float) -> None:
+        """In a transaction of its own: a disk that refuses the books must not hold back what is to be sent."""
+        try:
+            with self._store.transaction():
+                for entry, number in self._unwritten.items():
+                    self._store.count(entry, number)
+            self._unwritten.clear()
+        except StoreFull:
+            self._retry_at = now + FULL_S
 
     def _remember(self, entry: Entry) -> None:
         """A ledger line that a full disk refused; `due` writes it as soon as there is room."""
