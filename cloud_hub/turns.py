@@ -86,7 +86,7 @@ class Turns:
             self._tidy = now + (TIDY_S if whole else IDLE_S)
 
     def _wake(self, now: float) -> float:
-        wake = self._core.wake_at(now)
+        wake = self._core.wake_at()
         later = now + IDLE_S
         self._tick = min(wake, later) if wake is not None else later
         return self._tick

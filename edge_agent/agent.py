@@ -24,7 +24,8 @@ from edge_agent.answers import EdgeAnswer, Expected
 from edge_agent.clock import Clock
 from edge_agent.config import AgentSettings
 from edge_agent.core.counters import Counters
-from edge_agent.core.node import NodeCore, NodeOptions, Observation
+from edge_agent.core.exchange import NodeOptions, Observation
+from edge_agent.core.node import NodeCore
 from edge_agent.jobs import Job
 from edge_agent.link import HubLink, MakeBus
 from edge_agent.sources.drive import drive

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from edge_agent.clock import Clock
 from edge_agent.config import AgentSettings
-from edge_agent.core.node import NodeCore, Post, Taken
+from edge_agent.core.exchange import Post, Taken
+from edge_agent.core.node import NodeCore
 from edge_agent.logs import Flaps
 from messages import channels
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected, Will
@@ -102,6 +103,8 @@ class HubLink:
         """Publish what is due, and see to it that the clock wakes when more will be."""
         now = self._clock.now()
         self._post(self._core.due(now, self._clock.at()))
+        for ended in self._core.take_ended():
+            self._owner.deliver(ended)
         wake = self._core.sender.wake_at()
         if wake is not None and wake < self._wake:
             self._wake = max(wake, now + REST_S)

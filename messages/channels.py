@@ -26,8 +26,8 @@ class Channel(Generic[T]):
     """A kind of message and its place: `path` below the node, the shape, and how it is sent.
 
     `reliable` messages go through an outbox and are kept until their receipt; the others repair themselves, because
-    the next one says it all. `per_job` channels end in the job's name. A `reserved` channel has its place but no shape of
-    its own yet: this version reads only its envelope and asks the sender to wait.
+    the next one says it all. `per_job` channels end in the job's name. A `reserved` channel has its place but no shape
+    of its own yet: this version reads only its envelope and asks the sender to wait.
     """
 
     path: str

@@ -50,7 +50,9 @@ def form_of(payload: bytes) -> Format:
         return Format.JSON
     if first is not None and (0x80 <= first <= 0x8F or first in (0xDE, 0xDF)):
         return Format.MSGPACK
-    raise BadPayload("empty payload" if first is None else f"first byte 0x{first:02x}: neither a MessagePack map nor JSON")
+    if first is None:
+        raise BadPayload("empty payload")
+    raise BadPayload(f"first byte 0x{first:02x}: neither a MessagePack map nor JSON")
 
 
 def decode(shape: type[T], payload: bytes) -> T:

@@ -36,7 +36,7 @@ def check(tensor: Tensor) -> None:
 
 
 def unpack(tensor: Tensor) -> "np.ndarray[Any, Any]":
-    """A message as a read-only array. Raises BadPayload when its bytes are not what it says, or hold NaN or infinity."""
+    """A message as a read-only array. Raises BadPayload when it is not what it says, or holds NaN or infinity."""
     import numpy as np
 
     check(tensor)

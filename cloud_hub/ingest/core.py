@@ -40,8 +40,11 @@ FORGET_S = 7 * 86_400.0
 
 
 class HubOptions(Struct, frozen=True, kw_only=True):
-    """How the hub sends. `credit` is what one node may have in flight, `budget` what all nodes together may, `caps`
-    bound the answers that wait for nodes."""
+    """How the hub sends.
+
+    `credit` is what one node may have in flight, `budget` what all nodes together may; `caps` bound the answers that
+    wait for nodes.
+    """
 
     namespace: str = "default"
     form: Format = Format.MSGPACK
@@ -165,7 +168,7 @@ class HubCore:
 
         return self._commit(work, now, at)
 
-    def wake_at(self, now: float) -> float | None:
+    def wake_at(self) -> float | None:
         """Run time at which `tick` is due; None when nothing waits."""
         times = [sender.wake_at() for sender in self._senders.values()] + [self._inference.wake_at()]
         first = min((time for time in times if time is not None), default=None)
@@ -287,7 +290,8 @@ class HubCore:
     def _quarantine(self, arrival: Arrival, reason: str, out: Output, clock: Clock) -> None:
         now, at = clock
         topic = arrival.topic[:200]
-        item = Quarantined(topic=topic, reason=reason[:300], size=len(arrival.payload), head=arrival.payload[:HEAD], at=at)
+        payload = arrival.payload
+        item = Quarantined(topic=topic, reason=reason[:300], size=len(payload), head=payload[:HEAD], at=at)
         self._store.quarantine(item)
         self._store.count(Entry("", "", "", Outcome.QUARANTINED))
         if now - self._noted.get((topic, reason), -NOTE_S) >= NOTE_S:

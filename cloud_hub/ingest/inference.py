@@ -1,4 +1,4 @@
-"""Runs the joint-inference machines over the store: samples in, batches for the workers out, answers into the outbox."""
+"""Runs the joint-inference machines over the store: samples in, batches for workers out, answers into the outbox."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -12,7 +12,7 @@ from messages import channels
 from messages.codec import BadPayload, Format, encode_body
 from messages.delivery.bounds import Bounds
 from messages.delivery.rows import Draft, Kind, Outcome
-from messages.shapes import Answer, Deferral, HardSample, Refusal
+from messages.shapes import Answer, Deferral, HardSample, JobMessage, Refusal
 from messages.tensors import unpack
 
 Clock = tuple[float, int]
@@ -80,8 +80,7 @@ class Inference:
         """Store a sample that has no `objection` once, if there is room."""
         spec = self._jobs.get(sample.job)
         if spec is None:
-            reason = f"job {sample.job[:63]!r} is not in this hub's configuration"
-            return Deferral(event_id=sample.event_id, retry_s=300.0, reason=reason)
+            return self.unknown(sample)
         if not self._room(sample.job, spec):
             reason = f"job {sample.job}: the hub holds as many unanswered samples as it may"
             return Deferral(event_id=sample.event_id, retry_s=spec.retry_s, reason=reason)
@@ -93,6 +92,15 @@ class Inference:
             return Outcome.KNOWN
         self._arrived[sample.job] = self._arrived.get(sample.job, 0) + 1
         return Outcome.STORED
+
+    def has(self, job: str) -> bool:
+        """Whether the job is in this hub's configuration."""
+        return job in self._jobs
+
+    def unknown(self, message: JobMessage) -> Deferral:
+        """What a message of a job gets that is not there (yet)."""
+        reason = f"job {message.job[:63]!r} is not in this hub's configuration"
+        return Deferral(event_id=message.event_id, retry_s=300.0, reason=reason)
 
     def arrived(self, clock: Clock, out: list[Predict]) -> None:
         """A batch of messages has been taken in: tell the machines what is new."""

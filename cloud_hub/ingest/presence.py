@@ -38,7 +38,7 @@ class Presence:
         self._nodes[node] = Seen(status, now, online=False)
 
     def online(self, node: str) -> bool:
-        """Is the node there, as far as is known?"""
+        """Whether the node is there, as far as is known."""
         seen = self._nodes.get(node)
         return seen is not None and seen.online
 

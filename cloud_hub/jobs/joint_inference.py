@@ -16,9 +16,11 @@ class Spec(Struct, frozen=True, kw_only=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """Where a job stands. `busy` maps a worker to the sample rows in its hands, `suspects` are rows of a batch on which
-    a worker died: they go one at a time, and the one that kills again, alone, is answered with an error. `since` is the run
-    time at which the oldest waiting sample arrived.
+    """Where a job stands.
+
+    `busy` maps a worker to the sample rows in its hands. `suspects` are rows of a batch on which a worker died: they go
+    one at a time, and the one that kills again, alone, is answered with an error. `since` is the run time at which the
+    oldest waiting sample arrived.
     """
 
     waiting: int = 0

@@ -4,72 +4,28 @@ The shell calls one method for each thing that happens, publishes the posts that
 the apps. `now` is run time in seconds (never goes back), `at` is the wall clock in ms (may be wrong).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from random import Random
 from typing import Literal
 
-from msgspec import Struct
-
 from edge_agent.core.counters import Counters
+from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken
 from messages import channels
 from messages.channels import HUB
-from messages.codec import BadPayload, Format, decode, encode, encode_body, fingerprint
-from messages.delivery.bounds import Bounds, Caps
+from messages.codec import BadPayload, decode, encode, encode_body, fingerprint
+from messages.delivery.bounds import Bounds
 from messages.delivery.receiver import Receiver, Verdict
-from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined
-from messages.delivery.sender import Outgoing, Pace, Sender
+from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined, Row
+from messages.delivery.sender import Outgoing, Sender
 from messages.delivery.store import Store, StoreFull
-from messages.shapes import Answer, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report, Tensor, Value
+from messages.shapes import Answer, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report, Tensor
 
 FULL_S = 1.0
 """How long to wait before a full disk is tried again."""
 
 FORGET_S = 7 * 86_400.0
 """For how long (run time) a stream of the hub is remembered after it fell silent."""
-
-
-class NodeOptions(Struct, frozen=True, kw_only=True):
-    """Who the node is, and how it sends. `caps` bounds the outbox by kind."""
-
-    node: str
-    version: str = ""
-    form: Format = Format.MSGPACK
-    beat_s: float = 30.0
-    pace: Pace = Pace()
-    caps: Mapping[Kind, Caps] = {}
-
-
-class Observation(Struct, frozen=True, kw_only=True):
-    """One sample with what the edge model and the policy said of it. `x` is called for only when it is sent."""
-
-    job: str
-    sample_id: str
-    value: Value
-    offload: bool
-    reason: str
-    rank: float = 0.0
-    model: str = ""
-    audit: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A message to publish: the channel's path and the payload."""
-
-    path: str
-    payload: bytes
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """An answer that was read but is not settled: deliver `final` (if any) to the apps, then call `settle`."""
-
-    answer: Answer
-    content: bytes
-    verdict: Verdict
-    final: Prediction | None = None
 
 
 class NodeCore:
@@ -88,6 +44,7 @@ class NodeCore:
         self._sender = Sender(store, HUB, stream, pace=options.pace, random=random)
         self._unwritten: dict[Entry, int] = {}
         self._launched: list[Outgoing] = []
+        self._ended: list[Prediction] = []
         self._retry_at = 0.0
         self._delivered: set[str] = set()
         self._started = self.session + 1
@@ -155,12 +112,18 @@ class NodeCore:
                 with self._store.transaction():
                     due = self._sender.due(now, at)
                 launched += due
+                self._collect(at)
             except StoreFull:
-                self._sender.reload()
+                self._undo()
                 self._sender.pause(now + FULL_S)
         if self._unwritten and now >= self._retry_at:
             self._write_counts(now)
         return [Post(outgoing.path, outgoing.payload) for outgoing in launched]
+
+    def take_ended(self) -> list[Prediction]:
+        """Final predictions without a value: no answer will come for these samples, and why."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def new_session(self, at: int) -> int:
         """Begin a session, as before every attempt to connect: the last will must carry the connection's own."""
@@ -169,7 +132,7 @@ class NodeCore:
             with self._store.transaction():
                 self._store.record("session", self.session)
         except StoreFull:
-            self._sender.reload()
+            self._undo()
         return self.session
 
     def connected(self) -> None:
@@ -188,8 +151,9 @@ class NodeCore:
                 for job, counters in self.counters.items():
                     self._bounds.put(self._report(job, counters, now, at))
                 self._receiver.forget(HUB, (), now - FORGET_S)
+            self._collect(at)
         except StoreFull:
-            self._sender.reload()
+            self._undo()
         self._sender.wake()
         return self.status("online", at, link)
 
@@ -205,12 +169,13 @@ class NodeCore:
 
     def _keep(self, seen: Observation, x: Tensor, now: float, at: int) -> bool:
         kind = Kind.AUDIT if seen.audit else Kind.SAMPLE
+        rank = seen.rank if math.isfinite(seen.rank) else 0.0
         sample = HardSample(
             event_id="", timestamp=at, job=seen.job, sample_id=seen.sample_id, x=x, edge=seen.value,
-            reason=seen.reason, rank=seen.rank, model=seen.model, audit=seen.audit,
+            reason=seen.reason, rank=rank, model=seen.model, audit=seen.audit,
         )  # fmt: skip
         draft = Draft(
-            peer=HUB, path=channels.UP_SAMPLE.path, job=seen.job, kind=kind, key=seen.sample_id, rank=seen.rank,
+            peer=HUB, path=channels.UP_SAMPLE.path, job=seen.job, kind=kind, key=seen.sample_id, rank=rank,
             created=now, body=encode_body(sample, self.options.form),
         )  # fmt: skip
         try:
@@ -219,12 +184,15 @@ class NodeCore:
                 self._sender.wake()
                 launched = self._sender.due(now, at)
         except StoreFull:
-            self._sender.reload()
+            self._undo()
             for outcome, reason in ((Outcome.CREATED, ""), (Outcome.DROPPED, "disk full")):
                 self._remember(Entry(HUB, seen.job, draft.path, outcome, reason))
             return False
         self._launched += launched
-        return True
+        self._collect(at)
+        mine = [ended for ended in self._ended if (ended.job, ended.sample_id) == (seen.job, seen.sample_id)]
+        self._ended = [ended for ended in self._ended if ended not in mine]
+        return not mine
 
     def _take(self, path: str, payload: bytes, now: float, at: int) -> Taken | None:
         if path == channels.DOWN_RECEIPT.path:
@@ -247,8 +215,20 @@ class NodeCore:
         try:
             with self._store.transaction():
                 self._sender.settle(receipt, now, at)
+            self._collect(at)
         except StoreFull:
-            self._sender.reload()
+            self._undo()
+
+    def _undo(self) -> None:
+        """A transaction failed: forget what was kept in memory of it."""
+        self._sender.reload()
+        self._bounds.reload()
+
+    def _collect(self, at: int) -> None:
+        """After a commit: the apps must not wait for what was dropped or refused in it."""
+        for row, reason in self._bounds.take_ended() + self._sender.take_ended():
+            if row.path == channels.UP_SAMPLE.path:
+                self._ended.append(_unanswered(row, reason, at))
 
     def _final(self, answer: Answer, at: int) -> Prediction:
         return Prediction(
@@ -306,3 +286,10 @@ class NodeCore:
 
 def _is_bad(item: Taken) -> bool:
     return item.verdict in (Verdict.CONFLICT, Verdict.TOO_FAR)
+
+
+def _unanswered(row: Row, reason: str, at: int) -> Prediction:
+    return Prediction(
+        event_id=row.key, timestamp=at, job=row.job, sample_id=row.key, value=None, provisional=False, origin="edge",
+        reason=f"no answer: {reason}",
+    )  # fmt: skip

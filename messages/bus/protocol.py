@@ -99,7 +99,7 @@ class Bus(Protocol):
         """Hand a message to the network at QoS 1 and return at once. Raises NotConnected."""
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """As `post`, but return when the broker has it. Raises NotConnected (also when the link dies), PublishDenied."""
+        """As `post`, but return when the broker has it. Raises NotConnected (or when the link dies), PublishDenied."""
 
     def ack(self, message: Incoming) -> None:
         """Tell the broker that a message is durable here. Does nothing for a message of an older connection."""

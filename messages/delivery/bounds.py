@@ -27,6 +27,16 @@ class Bounds:
     def __init__(self, store: Store, caps: Mapping[Kind, Caps]) -> None:
         self._store = store
         self._caps = caps
+        self._ended: list[tuple[Row, str]] = []
+
+    def take_ended(self) -> list[tuple[Row, str]]:
+        """The rows that were dropped since the last call, with the reasons; call it after the commit."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def reload(self) -> None:
+        """A transaction failed: what was dropped in it is still there."""
+        self._ended.clear()
 
     def put(self, draft: Draft) -> bool:
         """Store a draft and make room for it. False when its natural key waits already (then nothing is counted)."""
@@ -74,3 +84,4 @@ class Bounds:
     def _drop(self, row: Row, reason: str) -> None:
         self._store.remove(row.id)
         self._store.count(Entry(row.peer, row.job, row.path, Outcome.DROPPED, reason))
+        self._ended.append((row, reason))

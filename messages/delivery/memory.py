@@ -34,7 +34,7 @@ class MemoryStore:
         self._where: dict[int, str] = {}
         self._streams: dict[tuple[str, str], StreamState] = {}
         self._ledger: dict[Entry, int] = {}
-        self._dead: dict[int, tuple[Row, str]] = {}
+        self._dead: dict[int, tuple[Row, str, int]] = {}
         self._bad: dict[int, Quarantined] = {}
         self._numbers: dict[str, int] = {}
         self._ids: dict[str, int] = {"row": 0, "dead": 0, "bad": 0}
@@ -75,7 +75,10 @@ class MemoryStore:
         if draft.key and key in self._keys:
             return False
         number = self._draw("row")
-        row = Row(number, draft.peer, draft.path, draft.job, draft.kind, len(draft.body), draft.created, draft.rank)
+        row = Row(
+            number, draft.peer, draft.path, draft.job, draft.kind, len(draft.body), draft.created, draft.rank,
+            key=draft.key,
+        )  # fmt: skip
         self._set(self._of(draft.peer), number, _Held(row, draft))
         self._set(self._where, number, draft.peer)
         if draft.key:
@@ -131,7 +134,7 @@ class MemoryStore:
         return sorted(peer for peer, rows in self._rows.items() if rows)
 
     def bury(self, row: Row, reason: str, at: int) -> None:
-        self._set(self._dead, self._draw("dead"), (row, reason))
+        self._set(self._dead, self._draw("dead"), (row, reason, at))
         self._trim(self._dead, self._dead_rows)
 
     # inbox
@@ -176,7 +179,7 @@ class MemoryStore:
     @property
     def dead_letters(self) -> Sequence[tuple[Row, str]]:
         """The buried rows with their reasons."""
-        return [self._dead[number] for number in sorted(self._dead)]
+        return [self._dead[number][:2] for number in sorted(self._dead)]
 
     @property
     def quarantined(self) -> Sequence[Quarantined]:

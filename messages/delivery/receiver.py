@@ -19,7 +19,7 @@ MAX_CACHED = 4096
 
 
 class Verdict(StrEnum):
-    """What to do with a message: apply it; only say `done` again; refuse it, because its id or content is impossible."""
+    """What to do with a message: apply it; only say `done` again; refuse it: its id or content is impossible."""
 
     NEW = "new"
     SEEN = "seen"

@@ -51,6 +51,7 @@ class Row(Struct, frozen=True):
     rank: float
     stream: str = ""
     seq: int = -1
+    key: str = ""
 
     @property
     def event_id(self) -> str:

@@ -67,6 +67,7 @@ class Sender:
         self._heard = -1.0
         self._round_trip = 0.0
         self._flights: dict[str, dict[int, _Flight]] = {}
+        self._ended: list[tuple[Row, str]] = []
         self._next_due = 0.0
         self._more = True
         self._paused = 0.0
@@ -81,9 +82,15 @@ class Sender:
             flight.row = row
             self._flights.setdefault(row.stream, {})[row.seq] = flight
         self._next_due, self._more = 0.0, True
+        self._ended.clear()
+
+    def take_ended(self) -> list[tuple[Row, str]]:
+        """The rows that became dead letters since the last call, with the reasons; call it after the commit."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def pause(self, until: float) -> None:
-        """Send nothing before `until` (run time): the store has no room, and asking it at once again would only burn."""
+        """Send nothing before `until` (run time): the store has no room, and asking it again would only burn."""
         self._paused = until
         for flight in self._all():
             flight.due = min(flight.due, until)
@@ -242,6 +249,7 @@ class Sender:
 
     def _bury(self, row: Row, reason: str, at: int) -> None:
         self._store.bury(row, reason, at)
+        self._ended.append((row, reason))
         self._leave(row, Outcome.REFUSED, reason)
 
     def _leave(self, row: Row, outcome: Outcome, reason: str = "") -> None:
@@ -267,4 +275,3 @@ class Sender:
     def _all(self) -> Iterator[_Flight]:
         for flights in self._flights.values():
             yield from flights.values()
-

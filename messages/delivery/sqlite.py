@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-_ROW = "id, peer, path, job, kind, size, created, rank, stream, seq"
+_ROW = "id, peer, path, job, kind, size, created, rank, stream, seq, natural_key"
 _FULL = ("full", "readonly", "read-only", "disk i/o", "unable to open")
 
 
@@ -201,8 +201,7 @@ class SqliteStore:
         if not self._counts:
             return
         self.connection.executemany(
-            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET number = number + excluded.number",
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET number = number + excluded.number",
             [(e.peer, e.job, e.path, e.outcome, e.reason, number) for e, number in self._counts.items()],
         )
         self._counts.clear()
@@ -215,7 +214,7 @@ class SqliteStore:
 
     def _rows(self, where: str, values: tuple[Any, ...]) -> list[Row]:
         found = self._sql(f"SELECT {_ROW} FROM outbox WHERE {where}", values)  # noqa: S608  # `where` is ours
-        return [Row(i, p, c, j, Kind(k), s, t, r, st, q) for i, p, c, j, k, s, t, r, st, q in found]
+        return [Row(i, p, c, j, Kind(k), s, t, r, st, q, key or "") for i, p, c, j, k, s, t, r, st, q, key in found]
 
     def _trim(self, table: str, rows: int) -> None:
         sql = f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?"  # noqa: S608  # `table` is ours

@@ -87,7 +87,7 @@ def test_answers_wait_until_their_node_is_there_and_go_until_they_are_receipted(
     assert answers(run_models(hub, hub.receive(encode(sample(1))))) == []
     (answer,) = answers(hub.receive(encode(status()), topic("up/status")))
     assert (answer.event_id, answer.sample_id, answer.value, answer.model) == ("h.0", "sample-1", CLOUD, "model-1")
-    wake = hub.core.wake_at(0.0)
+    wake = hub.core.wake_at()
     assert wake is not None
     assert [again.event_id for again in answers(hub.core.tick(wake, AT))] == ["h.0"]
     hub.receive(encode(received(answer)), topic("up/receipt"))
@@ -219,7 +219,7 @@ def test_a_failed_tick_waits_a_second() -> None:
     hub.store.full = True
     with pytest.raises(StoreFull):
         hub.receive(encode(sample(2)))
-    assert hub.core.wake_at(0.0) == 1.0
+    assert hub.core.wake_at() == 1.0
 
 
 def test_the_cap_on_samples_drops_answered_ones_and_defers_when_all_wait() -> None:

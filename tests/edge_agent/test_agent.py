@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.agent import Agent
 from edge_agent.config import load
-from edge_agent.core.node import Post
+from edge_agent.core.exchange import Post
 from edge_agent.jobs import SampleError
 from edge_agent.storage import StorageError
 from messages import channels

@@ -1,5 +1,6 @@
 """What a node promises its apps and does with the hub's messages, without time, network and disk."""
 
+import math
 from random import Random
 from typing import Any
 
@@ -7,7 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from edge_agent.core.node import NodeCore, NodeOptions, Observation, Post, Taken
+from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken
+from edge_agent.core.node import NodeCore
 from messages.codec import Format, decode, encode
 from messages.delivery.bounds import Caps
 from messages.delivery.ledger import close
@@ -125,6 +127,7 @@ def test_the_counters_are_exact() -> None:
         "all": 10.0,
         "hard": 3.0,
         "unsent": 0.0,
+        "skipped": 0.0,
         "answered": 1.0,
         "failed": 1.0,
         "reason.hard": 3.0,
@@ -322,9 +325,8 @@ def test_on_a_full_disk_the_node_lives_on_and_asks_once_a_second() -> None:
     node.due(10.0)
     assert node.due(10.5) == []
     assert not node.core.sender.has_work(10.5)
-    assert node.core.sender.wake_at() == 11.0
     node.store.full = False
-    assert [sample.event_id for sample in node.samples(11.0)] == ["n.0"]
+    assert [sample.event_id for sample in node.samples(15.0)] == ["n.0"]
     node.receive("n.0")
     assert node.settle(node.answer(0))[0].done == ("h.0",)
     assert node.core.new_session(AT) == AT + 1
@@ -337,6 +339,22 @@ def test_caps_hold_and_the_worst_goes() -> None:
     node.core.connected()
     assert {sample.rank for sample in node.samples()} == {0.9, 0.5}
     assert node.books() == {"created": 3, "dropped": 1}
+
+
+def test_the_app_is_told_when_no_answer_will_come() -> None:
+    node = connected(caps={Kind.SAMPLE: Caps(rows=2)}, pace=Pace(window=1))
+    assert node.observe(1).provisional
+    assert node.observe(2, rank=0.5).provisional
+    assert not node.observe(3, rank=0.1).provisional, "the least worth is dropped at once, so its answer is final"
+    assert not node.observe(4, rank=math.nan).provisional
+    assert node.core.take_ended() == []
+    assert node.observe(5, rank=0.9).provisional
+    (dropped,) = node.core.take_ended()
+    assert (dropped.sample_id, dropped.value, dropped.reason) == ("sample-2", None, "no answer: rows")
+    node.due()
+    node.receive(refused=(Refusal(event_id="n.0", reason="x.dtype is float64"),))
+    (refused,) = node.core.take_ended()
+    assert (refused.sample_id, refused.reason) == ("sample-1", "no answer: x.dtype is float64")
 
 
 @pytest.mark.parametrize("form", Format)

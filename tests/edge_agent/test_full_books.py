@@ -2,7 +2,8 @@
 
 from random import Random
 
-from edge_agent.core.node import NodeCore, NodeOptions, Observation
+from edge_agent.core.exchange import NodeOptions, Observation
+from edge_agent.core.node import NodeCore
 from messages.delivery.memory import MemoryStore
 from messages.delivery.rows import Entry, Outcome
 from messages.delivery.store import StoreFull

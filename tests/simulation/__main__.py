@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
-
 from tests.simulation.checks import Result
 from tests.simulation.plan import Plan
 from tests.simulation.world import run
@@ -37,8 +36,8 @@ def main() -> int:
         "seed": options.seed, "seeds": len(seeds), "agents": options.agents, "samples": samples, "lost": lost,
         "duplicated": duplicated, "failed_seeds": [result.seed for result in bad], "digest": whole.hexdigest(),
     }  # fmt: skip
-    print(f"{len(seeds)} worlds of {options.agents} agents, {samples} hard samples: {lost} lost, {duplicated} duplicated"
-          f" effects, {len(bad)} worlds with other problems, digest {whole.hexdigest()}")  # fmt: skip
+    print(f"{len(seeds)} worlds of {options.agents} agents, {samples} hard samples:")
+    print(f"{lost} lost, {duplicated} duplicated effects, {len(bad)} wrong worlds, digest {whole.hexdigest()}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
     return 1 if bad else 0

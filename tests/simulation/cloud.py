@@ -1,6 +1,7 @@
-"""The simulated hub: its core on a memory store, with workers that die, a disk that fills up, and kills at every step."""
+"""The simulated hub: its core on a memory store, with workers that die, a full disk, and kills at every step."""
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from cloud_hub.ingest.core import Arrival, HubCore, HubOptions, Output
@@ -120,7 +121,7 @@ class Cloud:
             topic = channels.CHANNELS[post.path].topic(NAMESPACE, post.node)
             self._network.publish("hub", topic, post.payload, to=post.node)
         for predict in out.predictions:
-            self._timeline.after(self._random.uniform(0.01, 0.5), lambda p=predict: self._predicted(core, p))
+            self._timeline.after(self._random.uniform(0.01, 0.5), partial(self._predicted, core, predict))
         self._set_alarm(core)
 
     def _predicted(self, core: HubCore, predict: Predict) -> None:
@@ -141,7 +142,7 @@ class Cloud:
             self._try(lambda: core.ready("digits", worker, "model-1", self._timeline.now, self._timeline.at))
 
     def _set_alarm(self, core: HubCore) -> None:
-        wake = core.wake_at(self._timeline.now)
+        wake = core.wake_at()
         if wake is not None and (wake < self._wake or self._wake <= self._timeline.now):
             self._wake = wake
             self._timeline.after(wake - self._timeline.now + 0.001, lambda: self._alarm(core, wake))

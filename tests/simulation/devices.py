@@ -5,15 +5,16 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-from edge_agent.core.node import NodeCore, NodeOptions, Observation, Post
+from edge_agent.core.exchange import NodeOptions, Observation, Post
+from edge_agent.core.node import NodeCore
 from messages import channels
 from messages.codec import encode
 from messages.delivery.memory import MemoryStore
 from messages.delivery.sender import Pace
 from messages.delivery.store import StoreFull
 from messages.shapes import Classes, Link, Prediction, Tensor
-from tests.simulation.network import Network
 from tests.simulation.network import Link as NetworkLink
+from tests.simulation.network import Network
 from tests.simulation.timeline import Timeline
 
 NAMESPACE = "sim"
@@ -46,11 +47,13 @@ class Device:
         self.promised: dict[str, bytes] = {}
         self.finals: dict[str, int] = {}
         self.excused: set[str] = set()
+        self.may_hear_twice: set[str] = set()
         self.restored = False
         self._timeline = timeline
         self._network = network
         self._random = random
         self._settle_early = settle_early
+        self._unsettled: set[str] = set()
         self._core: NodeCore | None = None
         self._wake = 0.0
         self._backup: tuple[dict[str, Any], set[str]] | None = None
@@ -88,6 +91,8 @@ class Device:
         """SIGKILL: what is committed stays, nothing else does."""
         if self._core is not None:
             self._core = None
+            self.may_hear_twice |= self._unsettled
+            self._unsettled.clear()
             self._network.cut(self.name)
 
     def back_up(self) -> None:
@@ -126,8 +131,17 @@ class Device:
         if taken is not None:
             if taken.final is not None:
                 self._final(taken.final)
-            self._post(self._core.settle([taken], self._timeline.now, self._timeline.at))
+            posts = self._core.settle([taken], self._timeline.now, self._timeline.at)
+            self._post(posts)
+            self._note_settled(taken.answer.sample_id, settled=bool(posts))
         self._flush()
+
+    def _note_settled(self, sample_id: str, *, settled: bool) -> None:
+        """An answer that the app has and a full disk could not settle: after a kill nobody knows that it was given."""
+        if settled:
+            self._unsettled.discard(sample_id)
+        else:
+            self._unsettled.add(sample_id)
 
     def _final(self, final: Prediction) -> None:
         self.finals[final.sample_id] = self.finals.get(final.sample_id, 0) + 1

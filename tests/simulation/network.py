@@ -1,4 +1,4 @@
-"""A broker and its links: it drops, doubles, delays and reorders, forgets everything at a restart, and fires last wills."""
+"""A broker and its links: it drops, doubles, delays, forgets everything at a restart, and fires last wills."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The books close in many worlds, a world can be lived again, and every part of the protocol is missed when it is gone."""
+"""The books close in many worlds, a world can be lived again, and no part of the protocol can be left out."""
 
 from collections.abc import Iterator
 

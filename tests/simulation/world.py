@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from random import Random
 from unittest.mock import patch
 
@@ -52,7 +53,7 @@ class World:
     def _plan_device(self, device: Device) -> None:
         for number in range(self.plan.samples):
             kill = self._random.random() < 0.02
-            self._sometime(lambda n=number, k=kill: self._sample(device, n, k))
+            self._sometime(partial(self._sample, device, number, kill))
         for _ in range(self._times(self.plan.kills)):
             self._sometime(lambda: self._kill(device))
         for _ in range(self._times(self.plan.cuts)):

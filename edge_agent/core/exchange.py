@@ -1,0 +1,56 @@
+"""What goes into the node's core and what comes out of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from messages.codec import Format
+from messages.delivery.bounds import Caps
+from messages.delivery.receiver import Verdict
+from messages.delivery.rows import Kind
+from messages.delivery.sender import Pace
+from messages.shapes import Answer, Prediction, Value
+
+
+class NodeOptions(Struct, frozen=True, kw_only=True):
+    """Who the node is, and how it sends. `caps` bounds the outbox by kind."""
+
+    node: str
+    version: str = ""
+    form: Format = Format.MSGPACK
+    beat_s: float = 30.0
+    pace: Pace = Pace()
+    caps: Mapping[Kind, Caps] = {}
+
+
+class Observation(Struct, frozen=True, kw_only=True):
+    """One sample with what the edge model and the policy said of it. `x` is called for only when it is sent."""
+
+    job: str
+    sample_id: str
+    value: Value
+    offload: bool
+    reason: str
+    rank: float = 0.0
+    model: str = ""
+    audit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A message to publish: the channel's path and the payload."""
+
+    path: str
+    payload: bytes
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An answer that was read but is not settled: deliver `final` (if any) to the apps, then call `settle`."""
+
+    answer: Answer
+    content: bytes
+    verdict: Verdict
+    final: Prediction | None = None
