@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 
 from cloud_hub import config
-from cloud_hub.clock import Clock
 from cloud_hub.config import HubSettings
 from cloud_hub.health import Health
 from cloud_hub.ingest.core import HubCore, Output
@@ -23,6 +22,7 @@ from cloud_hub.workers import pool
 from cloud_hub.workers.pool import Pool
 from messages import channels
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected
+from messages.host.clock import Clock
 
 _log = logging.getLogger("cloud_hub")
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cloud_hub.clock import Clock
 from cloud_hub.config import Limits
 from cloud_hub.ingest.core import Arrival, HubCore, Output
 from cloud_hub.store.database import HubDatabase
 from messages import channels
 from messages.bus.protocol import Incoming
 from messages.delivery.store import StoreFull
+from messages.host.clock import Clock
 
 Step = Callable[[float, int], Output]
 """Something other than a message that the core must hear of, at (run time in seconds, wall clock in ms)."""

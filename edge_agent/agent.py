@@ -21,7 +21,6 @@ from edge_agent import naming  # before anything of `messages`, to say so when t
 # isort: split
 from edge_agent import config, jobs, plugins, storage
 from edge_agent.answers import EdgeAnswer, Expected
-from edge_agent.clock import Clock
 from edge_agent.config import AgentSettings
 from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Observation
@@ -36,6 +35,7 @@ from messages.bus.protocol import Bus, Will
 from messages.codec import Format
 from messages.delivery.rows import Kind
 from messages.delivery.sqlite import SqliteStore
+from messages.host.clock import Clock
 from messages.settings import beside
 from messages.shapes import Classes, Prediction
 from messages.tensors import pack
@@ -69,7 +69,7 @@ class Agent:
         return cls(settings, file)
 
     async def __aenter__(self) -> Self:
-        """Open the data folder and start. Raises StorageError."""
+        """Open the data folder and start. Raises FolderError."""
         async with AsyncExitStack() as stack:
             folder = beside(self._config_file, self.settings.data_dir)
             self.store = stack.enter_context(storage.opened(folder, full=self.settings.outbox.sync == "full"))

@@ -20,10 +20,11 @@ _log = logging.getLogger("edge_agent")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = _parser().parse_args(arguments)
-    from edge_agent import logs
-
-    logs.set_up(os.environ)
     try:
+        from edge_agent import naming  # noqa: F401  # before anything of `messages`, to say so when that is not ours
+        from messages.host import logs
+
+        logs.set_up(os.environ)
         return _run(given.config, check_only=given.check_config)
     except ImportError as error:
         return _fail(FAILED, str(error))
@@ -52,7 +53,7 @@ class _Version(argparse.Action):
 def _run(path: str, *, check_only: bool) -> int:
     from edge_agent.agent import Agent
     from edge_agent.config import ConfigError
-    from edge_agent.storage import StorageError
+    from messages.host.folder import FolderError
 
     try:
         agent = Agent.from_config(path)
@@ -63,7 +64,7 @@ def _run(path: str, *, check_only: bool) -> int:
         return 0
     try:
         asyncio.run(_serve(agent), debug=False)
-    except StorageError as error:
+    except FolderError as error:
         return _fail(FAILED, str(error))
     return 0
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from edge_agent.clock import Clock
 from edge_agent.config import AgentSettings
 from edge_agent.core.exchange import Post, Taken
 from edge_agent.core.node import NodeCore
-from edge_agent.logs import Flaps
+from edge_agent.flaps import Flaps
 from messages import channels
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected, Will
+from messages.host.clock import Clock
 from messages.shapes import Link as LinkState
 from messages.shapes import Prediction
 

@@ -15,14 +15,15 @@ from msgspec import Struct, ValidationError, json, structs
 from rich.console import Console
 from rich.table import Table
 
-from cloud_hub import logs
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import tables
 from cloud_hub.cli.run import serve
 from cloud_hub.config import ConfigError, HubSettings, load
-from cloud_hub.store.folder import FolderError, reading
+from cloud_hub.store.folder import reading
 from cloud_hub.web.server import WebError
 from messages.bus.settings import MqttSettings
+from messages.host import logs
+from messages.host.folder import FolderError
 
 T = TypeVar("T")
 

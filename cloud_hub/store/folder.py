@@ -1,41 +1,25 @@
-"""The hub's folder on disk: the database, and the lock that keeps a second hub out of it."""
+"""The hub's database in its own folder."""
 
-import errno
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.store.schema import NewerDatabase
 from messages.delivery.sqlite import connect
+from messages.host.folder import FolderError, locked
 
 DATABASE: Final = "hub.db"
-
-
-class FolderError(Exception):
-    """The data folder cannot be used: read-only, full, damaged, or in use. The text names it."""
 
 
 @contextmanager
 def opened(folder: Path, *, quarantine_rows: int, dead_rows: int) -> Iterator[HubDatabase]:
     """The database in `folder`, for this process alone; every commit survives a power cut. Raises FolderError."""
-    lock = _lock(folder)
-    try:
-        file = folder / DATABASE
-        try:
-            connection = connect(file, full=True)
-        except sqlite3.Error as error:
-            raise FolderError(f"{file}: {error}") from error
-        try:
-            yield _database(connection, file, quarantine_rows, dead_rows)
-        finally:
-            connection.close()
-    finally:
-        os.close(lock)
+    file = folder / DATABASE
+    with locked(folder, "hub"), closing(_connect(file)) as connection:
+        yield _database(connection, file, quarantine_rows, dead_rows)
 
 
 def reading(folder: Path) -> sqlite3.Connection:
@@ -51,20 +35,11 @@ def reading(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def _lock(folder: Path) -> int:
+def _connect(file: Path) -> sqlite3.Connection:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "hub.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise FolderError(f"data_dir {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise FolderError(f"data_dir {folder}: another hub is using it; give each its own") from error
-        raise FolderError(f"data_dir {folder}: cannot be locked: {error.strerror}") from error
-    return lock
+        return connect(file, full=True)
+    except sqlite3.Error as error:
+        raise FolderError(f"{file}: {error}") from error
 
 
 def _database(connection: sqlite3.Connection, file: Path, quarantine_rows: int, dead_rows: int) -> HubDatabase:

@@ -13,6 +13,7 @@ from cloud_hub.config import HttpSettings
 from cloud_hub.health import Health
 from cloud_hub.store import folder as storage
 from cloud_hub.web.metrics import collect, render
+from messages.host.folder import FolderError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,7 +50,7 @@ class Pages:
         try:
             with closing(storage.reading(self._folder)) as reader:
                 return render(collect(reader, self._health))
-        except (storage.FolderError, sqlite3.Error) as error:
+        except (FolderError, sqlite3.Error) as error:
             raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
 
     @web.middleware

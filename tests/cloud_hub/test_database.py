@@ -8,11 +8,12 @@ import pytest
 from msgspec import structs
 
 from cloud_hub.store.database import HubDatabase
-from cloud_hub.store.folder import FolderError, opened, reading
+from cloud_hub.store.folder import opened, reading
 from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict
 from messages.delivery.rows import Entry, Outcome
 from messages.delivery.sqlite import connect
 from messages.delivery.store import StoreFull
+from messages.host.folder import FolderError
 from messages.shapes import Classes, HardSample, NodeStatus, Report, Tensor
 from tests.support.messages import SENT
 

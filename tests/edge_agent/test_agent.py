@@ -14,10 +14,10 @@ from edge_agent.agent import Agent
 from edge_agent.config import load
 from edge_agent.core.exchange import Post
 from edge_agent.jobs import SampleError
-from edge_agent.storage import StorageError
 from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.codec import Format
+from messages.host.folder import FolderError
 from messages.shapes import Classes, Prediction
 from tests.support.scripted_hub import ScriptedHub
 from tests.support.small_agent import EASY, HARD, JOB, number, write_agent
@@ -291,7 +291,7 @@ async def test_a_silent_hub_is_said_once(tmp_path: Path, broker, hub, caplog) ->
 async def test_a_second_agent_in_the_same_folder_is_refused(tmp_path: Path, broker) -> None:
     file = write_agent(tmp_path)
     async with agent_of(file, broker):
-        with pytest.raises(StorageError, match=r"data_dir .*/data: another agent is using it"):
+        with pytest.raises(FolderError, match=r"data_dir .*/data: another agent is using it"):
             async with agent_of(file, broker):
                 pass
     async with agent_of(file, broker):

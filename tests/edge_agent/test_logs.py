@@ -2,7 +2,8 @@
 
 import logging
 
-from edge_agent.logs import Flaps, JournalFormatter
+from edge_agent.flaps import Flaps
+from messages.host.logs import JournalFormatter
 
 
 def test_a_link_that_flaps_is_told_once_until_it_is_steady_again() -> None:

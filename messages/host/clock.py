@@ -1,4 +1,4 @@
-"""The two times a node needs: run time for everything that is measured, and the wall clock for messages."""
+"""The two times a program needs: run time for everything that is measured, and the wall clock for messages."""
 
 import time
 
@@ -14,5 +14,5 @@ class Clock:
         return time.monotonic() + self._offset
 
     def at(self) -> int:
-        """Wall clock in ms since 1970; wrong where the device's clock is."""
+        """Wall clock in ms since 1970; wrong where the machine's clock is."""
         return time.time_ns() // 1_000_000

@@ -1,0 +1,38 @@
+"""A program's own folder on disk, and the lock that keeps a second process out of it."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FolderError(Exception):
+    """The data folder cannot be used: read-only, full, damaged, or in use. The text names it."""
+
+
+@contextmanager
+def locked(folder: Path, program: str) -> Iterator[None]:
+    """Make the folder if need be, and keep it for this process alone. Raises FolderError."""
+    lock = _lock(folder, program)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: Path, program: str) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / f"{program}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FolderError(f"data_dir {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise FolderError(f"data_dir {folder}: another {program} is using it; give each its own") from error
+        raise FolderError(f"data_dir {folder}: cannot be locked: {error.strerror}") from error
+    return lock
