@@ -76,14 +76,19 @@ class Effects:
             verdict = self._receiver.judge(given.node, message, content)
         except ValueError as error:
             raise BadPayload(str(error)) from error
-        if verdict is Verdict.SEEN and problem is None:
+        settled = verdict is Verdict.SEEN or (verdict is Verdict.PASSED and self._has(given.node, message))
+        if settled and problem is None:
             outcomes.done.append(message.event_id)
             return ""
-        if verdict is Verdict.NEW and problem is None:
+        if verdict in (Verdict.NEW, Verdict.PASSED) and problem is None:
             return self._first(given, message, content, outcomes, at)
         reason = str(problem) if problem is not None else str(verdict)
         self._refuse(given, message, reason, outcomes, first=verdict is Verdict.NEW)
         return reason
+
+    def _has(self, node: str, message: Envelope) -> bool:
+        """Whether the effect is there, by its natural key; of reports the latest says it all."""
+        return not isinstance(message, HardSample) or self._store.has_sample(node, message.job, message.sample_id)
 
     def _first(self, given: Delivered, message: Envelope, content: bytes, outcomes: Outcomes, at: int) -> str:
         result = self._handlers[given.path](given.node, message, at)

@@ -94,6 +94,10 @@ class HubDatabase(SqliteStore):
         self._add_counts(found[0], 0, -1, 0)
         return True
 
+    def has_sample(self, node: str, job: str, sample_id: str) -> bool:
+        sql = "SELECT 1 FROM samples WHERE node = ? AND job = ? AND sample_id = ?"
+        return self._sql(sql, (node, job, sample_id)).fetchone() is not None
+
     def answered(self, node: str, job: str, sample_id: str) -> tuple[Verdict, str] | None:
         found = self._sql(
             "SELECT id, value, error, model FROM samples"

@@ -64,6 +64,9 @@ class Samples(Protocol):
     def add_sample(self, node: str, sample: HardSample, digest: bytes, received_at: int) -> Added:
         """Store a sample once; `digest` tells whether a second one is the same."""
 
+    def has_sample(self, node: str, job: str, sample_id: str) -> bool:
+        """Whether a sample is stored, answered or not."""
+
     def waiting(self, job: str, limit: int, skip: Collection[int] = ()) -> Sequence[Waiting]:
         """Samples without an answer, oldest first, without the rows in `skip`."""
 

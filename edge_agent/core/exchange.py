@@ -8,7 +8,7 @@ from msgspec import Struct
 from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.receiver import Verdict
-from messages.delivery.rows import Kind
+from messages.delivery.rows import Kind, Row
 from messages.delivery.sender import Pace
 from messages.shapes import Answer, Prediction, Value
 
@@ -54,3 +54,19 @@ class Taken:
     content: bytes
     verdict: Verdict
     final: Prediction | None = None
+
+
+def final(answer: Answer, at: int) -> Prediction:
+    """The cloud's answer, as the apps hear it."""
+    return Prediction(
+        event_id=answer.event_id, timestamp=at, job=answer.job, sample_id=answer.sample_id, value=answer.value,
+        provisional=False, origin="cloud", reason=answer.error,
+    )  # fmt: skip
+
+
+def unanswered(row: Row, reason: str, at: int) -> Prediction:
+    """What the apps hear when no answer will come."""
+    return Prediction(
+        event_id=row.key, timestamp=at, job=row.job, sample_id=row.key, value=None, provisional=False, origin="edge",
+        reason=f"no answer: {reason}",
+    )  # fmt: skip

@@ -10,13 +10,13 @@ from random import Random
 from typing import Literal
 
 from edge_agent.core.counters import Counters
-from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken
+from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken, final, unanswered
 from messages import channels
 from messages.channels import HUB
 from messages.codec import BadPayload, decode, encode, encode_body, fingerprint
 from messages.delivery.bounds import Bounds
 from messages.delivery.receiver import Receiver, Verdict
-from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined, Row
+from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined
 from messages.delivery.sender import Outgoing, Sender
 from messages.delivery.store import Store, StoreFull
 from messages.shapes import Answer, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report, Tensor
@@ -207,8 +207,7 @@ class NodeCore:
         except ValueError as error:
             raise BadPayload(str(error)) from error
         known = verdict is not Verdict.NEW or answer.event_id in self._delivered
-        final = None if known else self._final(answer, at)
-        return Taken(answer, content, verdict, final)
+        return Taken(answer, content, verdict, None if known else final(answer, at))
 
     def _settle_receipt(self, receipt: Receipt, now: float, at: int) -> None:
         """On a full disk the receipt is lost, which only means that the hub is asked once more."""
@@ -228,13 +227,7 @@ class NodeCore:
         """After a commit: the apps must not wait for what was dropped or refused in it."""
         for row, reason in self._bounds.take_ended() + self._sender.take_ended():
             if row.path == channels.UP_SAMPLE.path:
-                self._ended.append(_unanswered(row, reason, at))
-
-    def _final(self, answer: Answer, at: int) -> Prediction:
-        return Prediction(
-            event_id=answer.event_id, timestamp=at, job=answer.job, sample_id=answer.sample_id, value=answer.value,
-            provisional=False, origin="cloud", reason=answer.error,
-        )  # fmt: skip
+                self._ended.append(unanswered(row, reason, at))
 
     def _settle_one(self, item: Taken) -> bool:
         """Store one answer as received; True when it is new."""
@@ -244,6 +237,7 @@ class NodeCore:
             return False
         self._receiver.keep(HUB, answer, item.content)
         self._store.count(Entry(HUB, answer.job, channels.DOWN_ANSWER.path, Outcome.STORED))
+        self._sender.proven(channels.UP_SAMPLE.path, answer.job, answer.sample_id)
         return True
 
     def _report(self, job: str, counters: Counters, now: float, at: int) -> Draft:
@@ -286,10 +280,3 @@ class NodeCore:
 
 def _is_bad(item: Taken) -> bool:
     return item.verdict in (Verdict.CONFLICT, Verdict.TOO_FAR)
-
-
-def _unanswered(row: Row, reason: str, at: int) -> Prediction:
-    return Prediction(
-        event_id=row.key, timestamp=at, job=row.job, sample_id=row.key, value=None, provisional=False, origin="edge",
-        reason=f"no answer: {reason}",
-    )  # fmt: skip

@@ -92,6 +92,10 @@ class MemoryStore:
                 return held.row
         return None
 
+    def find(self, peer: str, path: str, job: str, key: str) -> Row | None:
+        row = self._keys.get((peer, path, job, key))
+        return None if row is None else self._held(row).row
+
     def fresh(self, peer: str, limit: int, now: float) -> Sequence[Row]:
         ready = [h.row for h in self._of(peer).values() if not h.row.stream and h.not_before <= now]
         return sorted(ready, key=lambda row: (URGENCY[row.kind], row.id))[:limit]

@@ -1,8 +1,8 @@
 """Telling new from seen: one `Receiver` for all peers of a process, pure over the store.
 
-A stream is known by its sender (the node of the topic, never of the payload) and its name. Everything below `low` is
-settled; of the rest the receiver remembers each id with a fingerprint of its content. The id is remembered in the
-transaction that stores the effect.
+A stream is known by its sender (the node of the topic, never of the payload) and its name. What lies below `low` its
+sender has given up; of the rest the receiver remembers each id with a fingerprint of its content. The id is remembered
+in the transaction that stores the effect.
 """
 
 from enum import StrEnum
@@ -19,10 +19,15 @@ MAX_CACHED = 4096
 
 
 class Verdict(StrEnum):
-    """What to do with a message: apply it; only say `done` again; refuse it: its id or content is impossible."""
+    """What to do with a message: apply it; only say `done` again; refuse it: its id or content is impossible.
+
+    PASSED lies below `low`: its sender once gave the id up. Mostly that was a receipt, but a sender that was restored
+    from an old backup may not know that it had parked or buried the row, so the effect's natural key must decide.
+    """
 
     NEW = "new"
     SEEN = "seen"
+    PASSED = "passed"
     CONFLICT = "id was used before with other content"
     TOO_FAR = "id lies too far above the oldest without a receipt"
 
@@ -48,7 +53,7 @@ class Receiver:
         if envelope.low > state.low:
             self._raise_low(peer, stream, state, envelope.low)
         if seq < state.low:
-            return Verdict.SEEN
+            return Verdict.PASSED
         if seq - state.low > MAX_SPREAD:
             return Verdict.TOO_FAR
         before = state.seen.get(seq)
@@ -59,8 +64,10 @@ class Receiver:
     def keep(self, peer: str, envelope: Envelope, content: bytes) -> None:
         """Remember a message that was settled: stored, or refused for good."""
         stream, seq = split_id(envelope.event_id)
-        self._state(peer, stream).seen[seq] = content
-        self._dirty.add((peer, stream))
+        state = self._state(peer, stream)
+        if seq >= state.low:
+            state.seen[seq] = content
+            self._dirty.add((peer, stream))
 
     def flush(self, now: float) -> None:
         """Write what changed since the last flush. `now` is run time in seconds."""

@@ -173,6 +173,12 @@ class Sender:
             self._hurry(now)
         return settled
 
+    def proven(self, path: str, job: str, key: str) -> None:
+        """The peer has what waits under this natural key, for it answered it: an early copy of a parked row arrived."""
+        row = self._store.find(self._peer, path, job, key)
+        if row is not None and not row.stream:
+            self._leave(row, Outcome.DONE)
+
     def _done(self, event_id: str, now: float) -> int:
         flight = self._take(event_id)
         if flight is None:

@@ -113,6 +113,10 @@ class SqliteStore:
         )
         return rows[0] if rows else None
 
+    def find(self, peer: str, path: str, job: str, key: str) -> Row | None:
+        rows = self._rows("peer = ? AND path = ? AND job = ? AND natural_key = ?", (peer, path, job, key))
+        return rows[0] if rows else None
+
     def fresh(self, peer: str, limit: int, now: float) -> Sequence[Row]:
         where = "stream = '' AND peer = ? AND not_before <= ? ORDER BY urgency, id LIMIT ?"
         return self._rows(where, (peer, now, limit))

@@ -24,6 +24,9 @@ class Outbox(Protocol):
     def unsent(self, draft: Draft) -> Row | None:
         """The row of the draft's slot that was never sent, which the draft supersedes."""
 
+    def find(self, peer: str, path: str, job: str, key: str) -> Row | None:
+        """The row that waits under a natural key."""
+
     def fresh(self, peer: str, limit: int, now: float) -> Sequence[Row]:
         """Rows without an id that may be sent now: most urgent kind first, then oldest."""
 

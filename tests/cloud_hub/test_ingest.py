@@ -46,6 +46,16 @@ def test_a_resent_sample_is_receipted_again_and_stored_once() -> None:
     assert (hub.books(), hub.store.sample_totals("digits").rows) == ({"stored": 1}, 1)
 
 
+def test_an_id_that_its_sender_gave_up_is_stored_if_it_never_was() -> None:
+    """A restored device sends a row that it had parked in the life which its backup does not know."""
+    hub = Hub()
+    hub.take(sample(5, low=5))
+    assert hub.take(sample(3)).done == ("s.3",)
+    assert hub.store.content("cam-1", "digits", "sample-3") is not None
+    assert hub.take(sample(3)).done == ("s.3",)
+    assert (hub.books(), hub.store.sample_totals("digits").rows) == ({"stored": 2}, 2)
+
+
 def test_one_receipt_for_a_batch_and_one_for_each_node() -> None:
     hub = Hub()
     batch = [Arrival(topic("up/sample", node), encode(sample(i))) for node in ("cam-1", "cam-2") for i in range(300)]

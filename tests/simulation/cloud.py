@@ -17,6 +17,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.timeline import Timeline
 
 ANSWER = Classes(probs=(0.1, 0.9))
+JOB, LATE_JOB = "digits", "letters"
 
 
 class CountingStore(MemoryHubStore, FaultyStore):
@@ -52,19 +53,20 @@ class Cloud:
         """Answers in the outbox, and samples without an answer."""
         rows = sum(len(self.store.windowed(peer)) for peer in self.store.peers())
         fresh = sum(len(self.store.fresh(peer, 1000, float("inf"))) for peer in self.store.peers())
-        return rows + fresh + self.store.sample_totals("digits").waiting
+        return rows + fresh + sum(self.store.sample_totals(job).waiting for job in (JOB, LATE_JOB))
 
     def start(self) -> None:
         """Start the process with two workers, and connect."""
         if self._core is not None:
             return
-        options = HubOptions(namespace=NAMESPACE, pace=PACE, credit=8, retry_s=3.0)
+        options = HubOptions(namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0)
         stream = f"{self._random.getrandbits(40):010x}"
-        core = HubCore(self.store, options, {"digits": JobSpec()}, stream=stream, random=self._random)
+        core = HubCore(self.store, options, self._jobs(), stream=stream, random=self._random)
         self._core = core
         self._try(lambda: core.start(self._timeline.now, self._timeline.at))
-        for worker in ("worker-0", "worker-1"):
-            self._worker_ready(core, worker)
+        for job in self._jobs():
+            for worker in (f"{job}-0", f"{job}-1"):
+                self._worker_ready(core, job, worker)
         self.connect()
 
     def connect(self) -> None:
@@ -132,14 +134,19 @@ class Cloud:
         if poisoned or (self._network.stormy and self._random.random() < self._plan.worker_death):
             self._timeline.note("worker died", predict.worker)
             self._try(lambda: core.died(predict.job, predict.worker, "killed", now, at))
-            self._timeline.after(1.0, lambda: self._worker_ready(core, predict.worker))
+            self._timeline.after(1.0, lambda: self._worker_ready(core, predict.job, predict.worker))
             return
         verdicts = [Verdict(sample.row, ANSWER) for sample in predict.samples]
         self._try(lambda: core.answered(predict.job, predict.worker, verdicts, now, at))
 
-    def _worker_ready(self, core: HubCore, worker: str) -> None:
+    def _worker_ready(self, core: HubCore, job: str, worker: str) -> None:
         if core is self._core:
-            self._try(lambda: core.ready("digits", worker, "model-1", self._timeline.now, self._timeline.at))
+            self._try(lambda: core.ready(job, worker, "model-1", self._timeline.now, self._timeline.at))
+
+    def _jobs(self) -> dict[str, JobSpec]:
+        """The operator adds the second job late: its samples are told to wait until then."""
+        late = self._timeline.now > self._plan.storm_s / 2
+        return {JOB: JobSpec(), LATE_JOB: JobSpec()} if late else {JOB: JobSpec()}
 
     def _set_alarm(self, core: HubCore) -> None:
         wake = core.wake_at()

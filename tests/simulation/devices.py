@@ -9,7 +9,9 @@ from edge_agent.core.exchange import NodeOptions, Observation, Post
 from edge_agent.core.node import NodeCore
 from messages import channels
 from messages.codec import encode
+from messages.delivery.bounds import Caps
 from messages.delivery.memory import MemoryStore
+from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
 from messages.delivery.store import StoreFull
 from messages.shapes import Classes, Link, Prediction, Tensor
@@ -19,7 +21,8 @@ from tests.simulation.timeline import Timeline
 
 NAMESPACE = "sim"
 VALUE = Classes(probs=(0.6, 0.4))
-PACE = Pace(window=8, first_s=2.0, last_s=60.0)
+PACE = Pace(window=4, first_s=2.0, last_s=60.0)
+CAPS = {Kind.SAMPLE: Caps(rows=7)}
 
 
 class FaultyStore(MemoryStore):
@@ -44,7 +47,8 @@ class Device:
     def __init__(self, name: str, timeline: Timeline, network: Network, random: Random, *, settle_early: bool) -> None:
         self.name = name
         self.store = FaultyStore()
-        self.promised: dict[str, bytes] = {}
+        self.promised: dict[str, tuple[str, bytes]] = {}
+        self.ended: set[str] = set()
         self.finals: dict[str, int] = {}
         self.excused: set[str] = set()
         self.may_hear_twice: set[str] = set()
@@ -73,7 +77,7 @@ class Device:
         """Start the process, and connect a little later."""
         if self._core is not None:
             return
-        options = NodeOptions(node=self.name, pace=PACE, beat_s=60.0)
+        options = NodeOptions(node=self.name, pace=PACE, beat_s=60.0, caps=CAPS)
         stream = f"{self._random.getrandbits(40):010x}"
         self._core = NodeCore(self.store, options, stream=stream, random=self._random)
         self.connect()
@@ -109,16 +113,16 @@ class Device:
         self.store.restore(snapshot)
         self.restored = True
 
-    def sample(self, sample_id: str, *, kill_after_commit: bool) -> None:
-        """The model is unsure of a sample."""
+    def sample(self, job: str, sample_id: str, *, kill_after_commit: bool) -> None:
+        """The model of a job is unsure of a sample."""
         if self._core is None:
             return
         data = self._random.randbytes(16)
-        seen = Observation(job="digits", sample_id=sample_id, value=VALUE, offload=True, reason="hard")
+        seen = Observation(job=job, sample_id=sample_id, value=VALUE, offload=True, reason="hard")
         x = Tensor(dtype="uint8", shape=(16,), data=data)
         prediction = self._core.observe(seen, x, self._timeline.now, self._timeline.at)
         if prediction.provisional:
-            self.promised[sample_id] = data
+            self.promised[sample_id] = (job, data)
         if kill_after_commit:
             self.kill()
         self._flush()
@@ -168,6 +172,7 @@ class Device:
         if core is None:
             return
         posts = core.due(self._timeline.now, self._timeline.at)
+        self.ended |= {ended.sample_id for ended in core.take_ended()}
         self._post(posts)
         if self._settle_early:
             self._believe_puback(core)

@@ -43,6 +43,9 @@ class MemoryHubStore(MemoryStore):
         self._set(self._open.setdefault(sample.job, {}), row, waiting)
         return Added.STORED
 
+    def has_sample(self, node: str, job: str, sample_id: str) -> bool:
+        return (node, job, sample_id) in self._by_key
+
     def waiting(self, job: str, limit: int, skip: Collection[int] = ()) -> Sequence[Waiting]:
         rows = sorted(row for row in self._open.get(job, {}) if row not in skip)
         return [self._samples[row].waiting for row in rows[:limit]]

@@ -6,7 +6,8 @@ from msgspec import Struct
 class Plan(Struct, frozen=True, kw_only=True):
     """Sizes and chances. Times are virtual seconds; the storm lasts `storm_s`, then everything works again.
 
-    The last three switch a part of the protocol off, to prove that the simulator notices.
+    `late_job` is the share of samples of a job that the hub does not run before its first restart after half of the
+    storm. The last three switch a part of the protocol off, to prove that the simulator notices.
     """
 
     agents: int = 50
@@ -23,6 +24,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     hub_kills: int = 3
     hub_full_disks: int = 1
     broker_restarts: int = 2
+    late_job: float = 0.2
     worker_death: float = 0.03
     poison: float = 0.004
     without_deduplication: bool = False

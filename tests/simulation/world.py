@@ -9,7 +9,7 @@ from unittest.mock import patch
 from messages.codec import seal
 from messages.delivery.receiver import Receiver, Verdict
 from tests.simulation.checks import Result, examine
-from tests.simulation.cloud import Cloud
+from tests.simulation.cloud import JOB, LATE_JOB, Cloud
 from tests.simulation.devices import Device
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
@@ -75,8 +75,8 @@ class World:
     def _calm(self) -> None:
         self._network.stormy = False
         self._cloud.store.full = False
+        self._cloud.kill()
         self._cloud.start()
-        self._cloud.connect()
         for device in self._devices:
             device.store.full = False
             device.start()
@@ -86,7 +86,8 @@ class World:
         return not self._cloud.waiting and not any(device.waiting for device in self._devices)
 
     def _sample(self, device: Device, number: int, kill: bool) -> None:
-        device.sample(f"{device.name}-{number}", kill_after_commit=kill)
+        job = LATE_JOB if self._random.random() < self.plan.late_job else JOB
+        device.sample(job, f"{device.name}-{number}", kill_after_commit=kill)
         if not device.alive:
             self._timeline.after(self._random.uniform(0.5, 5.0), device.start)
 
