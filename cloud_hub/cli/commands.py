@@ -15,6 +15,7 @@ from msgspec import Struct, ValidationError, json, structs
 from rich.console import Console
 from rich.table import Table
 
+from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import tables
 from cloud_hub.cli.run import serve
@@ -58,7 +59,7 @@ def run(
         return
     try:
         asyncio.run(serve(settings, mqtt, config.resolve().parent))
-    except (FolderError, WebError) as error:
+    except (BrokerFailed, FolderError, WebError) as error:
         _fail(FAILED, str(error))
 
 
@@ -110,11 +111,9 @@ def nodes(config: Config, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-def _mqtt(settings: HubSettings, url: str) -> MqttSettings:
-    """The broker to use: the one that the command line or the config names."""
-    if not url and settings.mqtt is None:
-        raise ConfigError("no broker: name one in [mqtt], or with --broker mqtt://host:port")
-    if not url and settings.mqtt is not None:
+def _mqtt(settings: HubSettings, url: str) -> MqttSettings | None:
+    """The broker that the command line or the config names; None for the hub's own."""
+    if not url:
         return settings.mqtt
     try:
         return structs.replace(settings.mqtt, url=url) if settings.mqtt else MqttSettings(url=url)

@@ -23,6 +23,8 @@ from messages.bus.protocol import Denied, Event, Incoming, NotConnected, Publish
 from messages.bus.settings import MqttSettings
 
 CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_TO_5_S: Final = 3.0
+"""A broker that does not know MQTT 5 may misread its CONNECT and wait for more (amqtt does): then 3.1.1 is tried."""
 MAX_INFLIGHT: Final = 256
 """How many publishes may wait for their PUBACK where the broker allows more."""
 INFLIGHT_311: Final = 100
@@ -65,6 +67,7 @@ class Connection:
         self._received = 0
         self._max_packet = 0
         self._closed_early = False
+        self._answered = False
 
     async def open(self, subscriptions: Sequence[str]) -> list[Denied]:
         """Connect and subscribe; the answer is what the broker denied. Raises ConnectFailed."""
@@ -104,7 +107,7 @@ class Connection:
             clean_session=None if five else True,
             clean_start=True if five else MQTT_CLEAN_START_FIRST_ONLY,
             keepalive=settings.keepalive_s,
-            timeout=CONNECT_TIMEOUT_S,
+            timeout=ANSWER_TO_5_S if five and settings.protocol == "auto" else CONNECT_TIMEOUT_S,
             properties=properties,
             tls_context=_tls(settings) if end.tls else None,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
@@ -210,6 +213,7 @@ class Connection:
     def _on_connect(
         self, paho: Paho, data: Any, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
+        self._answered = True
         if not code.is_failure:
             allowed = getattr(properties, "ReceiveMaximum", MAX_INFLIGHT if self.protocol == "5" else INFLIGHT_311)
             paho._max_inflight_messages = min(allowed, MAX_INFLIGHT)  # the setter is for unconnected clients
@@ -261,6 +265,8 @@ class Connection:
             other = "3.1.1" if self.protocol == "5" else ""
             hint = " (over TLS: does it want a client certificate?)" if end.tls else ""
             return ConnectFailed(f"{who}: the broker {error}{hint}", other_protocol=other)
+        if self.protocol == "5" and not self._answered and "Operation timed out" in str(error):  # aiomqtt's own words
+            return ConnectFailed(f"{who}: no answer", other_protocol="3.1.1", for_good=True)
         refused = isinstance(cause, ssl.SSLError) or getattr(cause, "errno", None) == socket.EAI_NONAME
         return ConnectFailed(f"{who}: {error or 'timed out'}", refused=refused)
 

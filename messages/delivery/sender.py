@@ -174,9 +174,10 @@ class Sender:
         return settled
 
     def proven(self, path: str, job: str, key: str) -> None:
-        """The peer has what waits under this natural key, for it answered it: an early copy of a parked row arrived."""
+        """The peer has what waits under this natural key, for it answered it: its receipt is lost, or still to come."""
         row = self._store.find(self._peer, path, job, key)
-        if row is not None and not row.stream:
+        if row is not None:
+            self._take(row.event_id)
             self._leave(row, Outcome.DONE)
 
     def _done(self, event_id: str, now: float) -> int:
