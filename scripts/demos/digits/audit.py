@@ -1,0 +1,64 @@
+"""Closes the books of a demo from the databases alone: `python -m scripts.demos.digits.audit FOLDER` prints JSON.
+
+It is a program of its own, which shares nothing with the running hub and agents but the ledger's arithmetic.
+"""
+
+import json
+import sqlite3
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from messages.channels import DOWN_ANSWER, UP_SAMPLE
+from messages.delivery.ledger import Books, close
+from messages.delivery.rows import Entry, Outcome
+
+
+class Ledger:
+    """What one database says: the ledger's lines, and how many rows of a channel still wait."""
+
+    def __init__(self, file: Path) -> None:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            self.lines = {
+                Entry(peer, job, path, Outcome(outcome), reason): number
+                for peer, job, path, outcome, reason, number in database.execute("SELECT * FROM ledger")
+            }
+            sql = "SELECT peer, path, count(*) FROM outbox GROUP BY peer, path"
+            self._waiting = {(peer, path): number for peer, path, number in database.execute(sql)}
+
+    def waiting(self, peer: str, path: str) -> int:
+        """Rows in the outbox for a peer."""
+        return int(self._waiting.get((peer, path), 0))
+
+
+def audit(folder: Path) -> dict[str, int]:
+    """Sums over all devices and both directions; `lost`, `dropped` and `duplicated` must be 0."""
+    hub = Ledger(folder / "hub" / "data" / "hub.db")
+    books: list[Books] = []
+    for device in sorted(folder.glob("device-*")):
+        agent, node = Ledger(device / "data" / "agent.db"), device.name
+        up, down = UP_SAMPLE.path, DOWN_ANSWER.path
+        books.append(close(agent.lines, hub.lines, up, waiting=agent.waiting("hub", up), node=node, at_hub=True))
+        books.append(close(hub.lines, agent.lines, down, waiting=hub.waiting(node, down), node=node, at_hub=False))
+    return {
+        "lost": sum(book.lost for book in books),
+        "dropped": sum(book.dropped for book in books),
+        "refused": sum(book.refused for book in books),
+        "waiting": sum(book.waiting for book in books),
+        "duplicated": _twice(folder) + sum(max(0, book.stored - book.created) for book in books),
+        "samples": sum(book.created for book in books[::2]),
+        "answers": sum(book.created for book in books[1::2]),
+    }
+
+
+def _twice(folder: Path) -> int:
+    """Samples of one device that the hub holds twice, by id or by content (all digits of the data set differ)."""
+    with closing(sqlite3.connect(f"file:{folder / 'hub' / 'data' / 'hub.db'}?mode=ro", uri=True)) as database:
+        distinct = "max(count(*) - count(DISTINCT sample_id), count(*) - count(DISTINCT data))"
+        extra: Iterable[tuple[int]] = database.execute(f"SELECT {distinct} FROM samples GROUP BY node")  # noqa: S608
+        return sum(number for (number,) in extra)
+
+
+if __name__ == "__main__":
+    print(json.dumps(audit(Path(sys.argv[1]))))

@@ -1,0 +1,90 @@
+"""The data and both models: a CNN for the hub, a logistic regression for the devices, a threshold between them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from msgspec import Struct, json
+from rich.progress import Progress
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from torch.nn.functional import cross_entropy
+
+from scripts.demos.digits.big import network
+
+HELD_OUT = 900
+SMALL_ROWS = 200
+SHARE = 0.2
+"""The share of samples that should be sent; the threshold comes from training rows that the small model never saw."""
+
+EPOCHS = 60
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """What the demo needs to know of the models: the policy's threshold and the big model's own accuracy."""
+
+    threshold: float
+    cloud_accuracy: float
+    labels: tuple[int, ...]
+
+
+def prepare(folder: Path, seed: int, samples: int) -> Prepared:
+    """Train both models into `folder`, with the held-out digits as stream.npz; `samples` of them are streamed."""
+    images, labels = load_digits(return_X_y=True)
+    train, test, train_labels, test_labels = train_test_split(
+        images.astype("float32"), labels, test_size=HELD_OUT, stratify=labels, random_state=seed
+    )
+    threshold = _small(folder, train, train_labels, seed)
+    accuracy = _big(folder, (train, train_labels, test, test_labels), seed)
+    stream = test[:samples].reshape(-1, 8, 8)
+    np.savez(folder / "stream.npz", images=stream)
+    prepared = Prepared(
+        threshold=threshold, cloud_accuracy=accuracy, labels=tuple(int(label) for label in test_labels[:samples])
+    )
+    (folder / "prepared.json").write_bytes(json.encode(prepared))
+    return prepared
+
+
+def _small(folder: Path, images: np.ndarray, labels: np.ndarray, seed: int) -> float:
+    """Logistic regression on 4x4 pooled pixels. Pooling is linear, so it is folded into the weights for raw pixels."""
+    pool = np.zeros((64, 16))
+    for pixel in range(64):
+        pool[pixel, pixel // 16 * 4 + pixel % 8 // 2] = 1 / 32
+    model = LogisticRegression(C=10, max_iter=5000, random_state=seed)
+    model.fit(images[:SMALL_ROWS] @ pool, labels[:SMALL_ROWS])
+    np.savez(
+        folder / "small.npz", w0=(pool @ model.coef_.T).astype("float32"), b0=model.intercept_.astype("float32"),
+        input_shape=np.array([8, 8]), input_dtype=np.array("float32"),
+    )  # fmt: skip
+    certainty = model.predict_proba(images[SMALL_ROWS:] @ pool).max(axis=1)
+    return float(np.quantile(certainty, SHARE))
+
+
+def _big(folder: Path, data: tuple[np.ndarray, ...], seed: int) -> float:
+    """A CNN; returns its accuracy on all held-out rows."""
+    torch.manual_seed(seed)
+    train, train_labels, test, test_labels = (torch.as_tensor(part) for part in data)
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, EPOCHS * -(-len(train) // 64))
+    with Progress() as progress:
+        bar = progress.add_task("training the big model", total=EPOCHS)
+        for _ in range(EPOCHS):
+            for rows in torch.split(torch.randperm(len(train)), 64):
+                optimizer.zero_grad()
+                loss = cross_entropy(model(_shifted(train[rows])), train_labels[rows])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+            progress.advance(bar)
+    save_file(model.state_dict(), folder / "cnn.safetensors")
+    with torch.no_grad():
+        return float((model.eval()(test).argmax(1) == test_labels).float().mean())
+
+
+def _shifted(images: torch.Tensor) -> torch.Tensor:
+    """Moved by up to one pixel: digits are where the writer put them."""
+    down, right = (int(step) for step in torch.randint(-1, 2, (2,)))
+    return torch.roll(images.reshape(-1, 8, 8), (down, right), (1, 2)).reshape(-1, 64)
