@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from messages.bus.protocol import Denied, Event, Incoming, NotConnected, PublishDenied, Will
 from messages.bus.settings import MqttSettings
+from messages.bus.tls import tls_context
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TO_5_S: Final = 3.0
@@ -64,7 +65,9 @@ class Connection:
         self._pending: dict[int, tuple[str, asyncio.Future[None] | None]] = {}
         self._flushed: asyncio.Future[None] | None = None
         self._acked = 0
-        self._received = 0
+        self._unacknowledged: set[int] = set()
+        self._allowed = 0xFFFF
+        self._paused = False
         self._max_packet = 0
         self._closed_early = False
         self._answered = False
@@ -109,7 +112,7 @@ class Connection:
             keepalive=settings.keepalive_s,
             timeout=ANSWER_TO_5_S if five and settings.protocol == "auto" else CONNECT_TIMEOUT_S,
             properties=properties,
-            tls_context=_tls(settings) if end.tls else None,
+            tls_context=tls_context(settings) if end.tls else None,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             max_queued_outgoing_messages=0,
             max_inflight_messages=INFLIGHT_311,
@@ -133,6 +136,7 @@ class Connection:
     def start(self, emit: Callable[[Event], None]) -> None:
         """Hand events to `emit` from now on, first of all what came in before the subscriptions were confirmed."""
         self._emit = emit
+        self._allowed = self._settings.receive_maximum
         for event in self._early:
             emit(event)
 
@@ -147,8 +151,16 @@ class Connection:
         self._pending[info.mid] = (topic, done)
 
     def ack(self, mid: int) -> None:
-        """Acknowledge one incoming message of this connection."""
+        """Acknowledge one incoming message of this connection, once."""
+        if mid not in self._unacknowledged:
+            return
+        self._unacknowledged.remove(mid)
         self._paho.ack(mid, 1)
+        sock = self._paho.socket() if self._paused else None
+        if sock is not None and len(self._unacknowledged) <= self._allowed:
+            self._paused = False
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._read)
+            asyncio.get_running_loop().call_soon(self._read)  # what TLS has decrypted makes no socket readable
 
     async def lost(self) -> str:
         """Wait for the end of the connection and say why. A broker that stops acknowledging is the end too."""
@@ -185,7 +197,7 @@ class Connection:
     def _forget(self) -> None:
         # The thread that connects cannot be stopped: whatever it opens later must not reach the event loop.
         self._paho.on_socket_open = None
-        self._paho.on_socket_register_write = _ignore
+        self._paho.on_socket_register_write = lambda _paho, _data, _sock: None
         self._paho._sock_close()
 
     def _take_socket(self) -> None:
@@ -200,12 +212,22 @@ class Connection:
             loop.add_writer(sock.fileno(), self._write)
 
     def _read(self) -> None:
+        # Not loop_read: it takes as many packets at once as wait to be sent, and does not tell when there are no more.
         for _ in range(READS_PER_TURN):
-            received = self._received
-            self._paho.loop_read()
-            sock = self._paho._sock
-            if sock is None or (received == self._received and not getattr(sock, "pending", int)()):
+            sock = self._paho.socket()
+            if sock is None or self._paused:
                 return
+            if len(self._unacknowledged) > self._allowed:  # mosquitto 2.0.11 sends a whole window for every PUBACK
+                self._paused = True
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+                return
+            code = self._paho._packet_read()
+            if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                if code != MQTTErrorCode.MQTT_ERR_AGAIN:
+                    self._paho._loop_rc_handle(code)
+                return
+        if getattr(sock, "pending", int)():
+            asyncio.get_running_loop().call_soon(self._read)
 
     def _write(self) -> None:
         self._paho.loop_write()
@@ -230,13 +252,14 @@ class Connection:
         self._client._on_disconnect(paho, data, flags, code, properties)
 
     def _on_message(self, _paho: Paho, _data: Any, message: MQTTMessage) -> None:
-        self._received += 1
-        token = (self, message.mid) if message.qos else None
+        token = None
+        if message.qos:
+            token = (self, message.mid)
+            self._unacknowledged.add(message.mid)
         self._emit(Incoming(message.topic, bytes(message.payload), message.retain, token))
 
     def _on_publish(self, _paho: Paho, _data: Any, mid: int, code: ReasonCode, _properties: Properties) -> None:
         self._acked += 1
-        self._received += 1
         entry = self._pending.pop(mid, None)
         if entry is None:
             return
@@ -271,20 +294,5 @@ class Connection:
         return ConnectFailed(f"{who}: {error or 'timed out'}", refused=refused)
 
 
-def _ignore(_paho: Paho, _data: Any, _sock: Any) -> None:
-    """Register nothing."""
-
-
 def _value(code: object) -> int:
     return code.value if isinstance(code, ReasonCode) else int(str(code))
-
-
-def _tls(settings: MqttSettings) -> ssl.SSLContext:
-    """Verify the broker by `ca_file` or the system's authorities. Raises OSError naming the file."""
-    for path in filter(None, (settings.ca_file, settings.cert_file, settings.key_file)):
-        with open(path, "rb"):  # noqa: PTH123 - OpenSSL's own error would not name the file
-            pass
-    context = ssl.create_default_context(cafile=settings.ca_file or None)
-    if settings.cert_file:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
-    return context
