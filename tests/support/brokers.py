@@ -4,11 +4,14 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
+
+import msgspec
 
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.broker.settings import BrokerSettings
@@ -87,6 +90,15 @@ async def mosquitto(folder: Path, *, nodes: Sequence[str] = (), **options: Any) 
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     assert program is not None, "mosquitto is not installed: apt-get install mosquitto"
     async with _running(RunningBroker([program, "-c", str(files.conf)], settings)) as broker:
+        yield broker
+
+
+@asynccontextmanager
+async def amqtt_broker(folder: Path, *, nodes: Sequence[str] = (), **options: Any) -> AsyncIterator[RunningBroker]:
+    """The embedded broker with the same accounts, in a process of its own."""
+    settings = broker_settings(folder, nodes, **options)
+    command = [sys.executable, "-m", "tests.support.embedded_broker", msgspec.json.encode(settings).decode()]
+    async with _running(RunningBroker(command, settings)) as broker:
         yield broker
 
 
