@@ -36,8 +36,8 @@ def audit(folder: Path) -> dict[str, int]:
     """Sums over all devices and both directions; `lost`, `dropped` and `duplicated` must be 0."""
     hub = Ledger(folder / "hub" / "data" / "hub.db")
     books: list[Books] = []
-    for device in sorted(folder.glob("device-*")):
-        agent, node = Ledger(device / "data" / "agent.db"), device.name
+    for database in sorted(folder.glob("device-*/data/agent.db")):
+        agent, node = Ledger(database), database.parents[1].name
         up, down = UP_SAMPLE.path, DOWN_ANSWER.path
         books.append(close(agent.lines, hub.lines, up, waiting=agent.waiting("hub", up), node=node, at_hub=True))
         books.append(close(hub.lines, agent.lines, down, waiting=hub.waiting(node, down), node=node, at_hub=False))
