@@ -58,7 +58,6 @@ password_file = "{password}"
 retry_first_s = 0.1
 retry_last_s = 0.5
 keepalive_s = 2
-{mqtt}
 [pace]
 first_s = 0.3
 last_s = 1.5
@@ -102,17 +101,24 @@ class Fleet:
         self.devices = list(devices)
         self.links: dict[str, Proxy] = {}
         self.disks: dict[str, Disk] = {}
+        self.environment: dict[str, dict[str, str]] = {}
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
-    async def set_up(self, stack: AsyncExitStack, *, count: int, interval_s: float, mqtt: str = "") -> None:
-        """Write all configurations; each device has `count` samples, one in `interval_s`."""
+    async def set_up(
+        self, stack: AsyncExitStack, *, count: int, interval_s: float, disks: bool = True, more: str = ""
+    ) -> None:
+        """Write all configurations; each device has `count` samples, one in `interval_s`.
+
+        With `disks` every process has one that can be filled. `more` are further tables of the agents' configurations.
+        """
         for number, name in enumerate(("hub", *self.devices)):
-            self.disks[name] = Disk(self.folder / name / "data")
-            stack.callback(self.disks[name].unmount)
+            if disks:
+                self.disks[name] = Disk(self.folder / name / "data")
+                stack.callback(self.disks[name].unmount)
+            (self.folder / name / "data").mkdir(parents=True, exist_ok=True)
             self.links[name] = await stack.enter_async_context(proxy(self.broker.port))
-            access = MQTT.format(
-                port=self.links[name].port, name=name, password=self.broker.passwords[name], mqtt=mqtt
-            )  # fmt: skip
+            access = MQTT.format(port=self.links[name].port, name=name, password=self.broker.passwords[name])
+            access += "" if name == "hub" else more
             self._write(self.folder / name, name, access, count=count, offset=number * count, interval_s=interval_s)
         stack.push_async_callback(self.stop)
 
@@ -137,7 +143,7 @@ class Fleet:
         with (self.folder / name / "log").open("ab") as log:
             self._running[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", module, "run", "--config", config, cwd=self.folder / name, stdout=log, stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment.get(name, {})},
             )  # fmt: skip
 
     async def kill(self, name: str) -> None:
