@@ -3,29 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from messages.bus.protocol import (
-    Bus,
     Connected,
     Denied,
     Disconnected,
-    Event,
     Incoming,
     NotConnected,
     PublishDenied,
     Will,
 )
 from messages.channels import DOWN_ANSWER, HUB, UP_SAMPLE, UP_STATUS, downlink, uplink
+from tests.support.events import collected, first, take
 from tests.support.worlds import BROKERS, NODE, MemoryWorld, MqttWorld, World, mqtt_world
 
 TOPIC = UP_SAMPLE.topic("default", NODE)
 STATUS = UP_STATUS.topic("default", NODE)
 ALL = uplink("default")
-
-E = TypeVar("E", bound=Event)
 
 
 @pytest.fixture(params=["memory", *BROKERS])
@@ -49,35 +45,6 @@ async def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     """With accounts, each with its own topics."""
     async with mqtt_world(request.param, tmp_path, nodes=[NODE, "cam-2"]) as made:
         yield made
-
-
-async def first(bus: Bus, kind: type[E]) -> E:
-    """The next event of a kind; what else happens before it is passed over."""
-    async with asyncio.timeout(15):
-        async for event in bus.events():
-            if isinstance(event, kind):
-                return event
-    raise AssertionError("the bus ended")
-
-
-async def take(bus: Bus) -> tuple[str, bytes]:
-    message = await first(bus, Incoming)
-    bus.ack(message)
-    return message.topic, message.payload
-
-
-async def collected(bus: Bus, *, quiet_s: float) -> list[Incoming]:
-    """What comes until nothing came for a while, unacknowledged."""
-    messages: list[Incoming] = []
-    while True:
-        try:
-            async with asyncio.timeout(quiet_s):
-                async for event in bus.events():
-                    if isinstance(event, Incoming):
-                        messages.append(event)
-                        break
-        except TimeoutError:
-            return messages
 
 
 async def test_what_is_sent_arrives_as_it_was_sent(world: World) -> None:
