@@ -123,13 +123,21 @@ async def test_what_was_not_receipted_is_sent_after_a_restart(tmp_path: Path, br
 
 
 async def test_a_lost_receipt_only_means_that_it_is_sent_again(tmp_path: Path, broker, hub) -> None:
-    hub.receipts = False
+    hub.receipts = hub.answers = False
     async with hub, agent_of(write_agent(tmp_path), broker) as agent:
         await agent.infer(HARD)
         await hub.until(lambda h: len(h.samples) >= 3)
         hub.receipts = True
         await eventually(lambda: agent.backlog == 0)
     assert len({sample.event_id for sample in hub.samples}) == 1
+
+
+async def test_an_answer_says_what_its_lost_receipt_would_have_said(tmp_path: Path, broker, hub) -> None:
+    hub.receipts = False
+    async with hub, agent_of(write_agent(tmp_path), broker) as agent:
+        answer = await agent.infer(HARD)
+        assert (await answer.final(timeout=5.0)).origin == "cloud"
+        await eventually(lambda: agent.backlog == 0)
 
 
 async def test_counters_are_exact(tmp_path: Path, broker, hub) -> None:
