@@ -30,10 +30,11 @@ assert not heavy, heavy
 def interpreter(version: str) -> Path:
     """A Python of this version: on the PATH, or among pyenv's."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [shutil.which(f"python{version}"), *pyenv.glob(f"versions/{version}.*/bin/python")]
-    for python in filter(None, found):
+    on_path = shutil.which(f"python{version}")
+    found = [Path(on_path)] if on_path else []
+    for python in (*found, *pyenv.glob(f"versions/{version}.*/bin/python")):
         if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return Path(python)
+            return python
     raise AssertionError(f"Python {version} is not on this machine")
 
 
@@ -44,7 +45,8 @@ def test_the_base_install_runs_an_agent(version: str, tmp_path: Path) -> None:
     python = interpreter(version)
     venv = tmp_path / "venv"
     subprocess.run([python, "-m", "venv", venv], check=True)
-    install = [venv / "bin/python", "-m", "pip", "install", "-q", "-c", ROOT / "configs/constraints.txt", ROOT]
+    constraints = str(ROOT / "configs/constraints.txt")
+    install = [str(venv / "bin/python"), "-m", "pip", "install", "-q", "-c", constraints, str(ROOT)]
     subprocess.run(install, check=True, cwd=tmp_path)
     config = write_agent(tmp_path / "agent")
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from edge_agent.config import AgentSettings
 from messages.settings import load
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-FILES = {"agent.toml": AgentSettings, "hub.toml": HubSettings}
+FILES: dict[str, type[Any]] = {"agent.toml": AgentSettings, "hub.toml": HubSettings}
 
 
 @pytest.mark.parametrize("name", FILES)
