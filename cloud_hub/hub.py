@@ -44,6 +44,7 @@ class Hub:
         )
         self._turns = Turns(store, self._core, self._clock, folder=Path(settings.data_dir), limits=settings.limits)
         self.pool = Pool(settings.jobs, str(folder), tell=self._hear, random=Random())
+        self.health.missing = self.pool.missing
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._inbox: list[Incoming] = []
         self._steps: list[Step] = []
