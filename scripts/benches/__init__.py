@@ -1,6 +1,6 @@
 """Benchmarks: each module here is an area, and its `PARTS` are what can be measured in it.
 
-A part takes the first seed and yields rows. Its baseline is a real program or a bare library call that runs beside
+A part takes a plan and yields rows. Its baseline is a real program or a bare library call that runs beside
 ours in the same run, never a constant.
 """
 
@@ -59,4 +59,12 @@ class Row:
         return f"{sign} {self.budget:g} {self.unit if self.budget_of == 'value' else 'x baseline'}"
 
 
-Part: TypeAlias = Callable[[int], Iterator[Row]]
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for: the first seed, and how long each side is measured where time decides, in seconds."""
+
+    seed: int = 0
+    seconds: float = 60.0
+
+
+Part: TypeAlias = Callable[[Plan], Iterator[Row]]

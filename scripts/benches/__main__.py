@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import scripts.benches
-from scripts.benches import Part, Row
+from scripts.benches import Part, Plan, Row
 
 _console = Console(stderr=True)
 
@@ -23,12 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("scripts/bench", description="Measures Skerry beside bare baselines.")
     parser.add_argument("areas", nargs="*", metavar="AREA", help="an area, or one part of it as AREA/PART; all without")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="measure rates for so long (default: 60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
     given = parser.parse_args(arguments)
     parts = chosen(given.areas, known_parts())
     if isinstance(parts, str):
         parser.error(parts)
-    rows = run(parts, given.seed)
+    rows = run(parts, Plan(given.seed, given.seconds))
     Console().print(table(rows))
     if given.json is not None:
         given.json.write_text(json.dumps({"rows": [row.as_json() for row in rows]}, indent=1) + "\n")
@@ -56,13 +57,13 @@ def chosen(areas: Sequence[str], known: dict[str, Part]) -> dict[str, Part] | st
     return parts
 
 
-def run(parts: dict[str, Part], seed: int) -> list[Row]:
+def run(parts: dict[str, Part], plan: Plan) -> list[Row]:
     """Measure one part after the other; each says when it begins and what came out."""
     rows: list[Row] = []
     for name, part in parts.items():
         started = time.monotonic()
         _console.print(f"== {name}", highlight=False)
-        rows += part(seed)
+        rows += part(plan)
         _console.print(f"   done in {time.monotonic() - started:.0f} s", highlight=False)
     return rows
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.benches import Row
+from scripts.benches import Plan, Row
 from scripts.benches.__main__ import chosen, known_parts, main
 
 
@@ -58,8 +58,8 @@ def test_areas_and_parts_are_chosen_by_name() -> None:
 def test_the_command_writes_json_and_fails_on_a_missed_budget(
     value: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def part(seed: int) -> Iterator[Row]:
-        yield row(value=value, seed=seed)
+    def part(plan: Plan) -> Iterator[Row]:
+        yield row(value=value, seed=plan.seed)
 
     monkeypatch.setattr("scripts.benches.__main__.known_parts", lambda: {"delivery/ingest": part})
     assert main(["delivery", "--seed", "7", "--json", str(tmp_path / "rows.json")]) == code

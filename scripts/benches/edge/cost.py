@@ -1,4 +1,4 @@
-"""What the agent costs on its device."""
+"""What the agent costs in time on its device."""
 
 import asyncio
 import subprocess
@@ -9,12 +9,12 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from scripts.benches import Part, Row
+from scripts.benches import Plan, Row
 
 RUNS = 15
 
 
-def import_time(seed: int) -> Iterator[Row]:
+def import_time(plan: Plan) -> Iterator[Row]:
     """How long a script waits for `edge_agent`, beside the libraries that any agent over MQTT with a database needs."""
     ours, bare = "import edge_agent.agent", "import asyncio, sqlite3, msgspec, aiomqtt"
     times: dict[str, list[float]] = {ours: [], bare: []}
@@ -28,7 +28,7 @@ def import_time(seed: int) -> Iterator[Row]:
         unit="ms",
         better="lower",
         data=f"{ours}, fresh process, warm files",
-        seed=seed,
+        seed=plan.seed,
         runs=RUNS,
         baseline=bare,
         baseline_value=median(times[bare]),
@@ -43,24 +43,24 @@ def _import_ms(code: str) -> float:
     return float(done.stdout)
 
 
-def infer(seed: int) -> Iterator[Row]:
+def infer(plan: Plan) -> Iterator[Row]:
     """What `infer` costs for an easy sample beyond the engine's own `predict`, link and store included."""
     with TemporaryDirectory() as folder:
-        beyond = asyncio.run(_infer_us(_agent(Path(folder)), seed))
+        beyond = asyncio.run(_infer_us(_agent(Path(folder)), plan.seed))
     yield Row(
-        area="edge", name="infer/p50", value=median(beyond), unit="us", better="lower", seed=seed, runs=len(beyond),
-        data="easy samples of 64 numbers, softmax regression in NumPy, medians of 1,000 calls", budget=50.0,
-        budget_of="value",
+        area="edge", name="infer/p50", value=median(beyond), unit="us", better="lower", seed=plan.seed,
+        runs=len(beyond), data="easy samples of 64 numbers, softmax regression in NumPy, medians of 1,000 calls",
+        budget=50.0, budget_of="value",
     )  # fmt: skip
 
 
-def start(seed: int) -> Iterator[Row]:
+def start(plan: Plan) -> Iterator[Row]:
     """From the start of the process to the first prediction in its app's hands."""
     with TemporaryDirectory() as folder:
         config = _agent(Path(folder))
         times = [_start_s(config) for _ in range(7)]
     yield Row(
-        area="edge", name="start_to_first_prediction", value=median(times), unit="s", better="lower", seed=seed,
+        area="edge", name="start_to_first_prediction", value=median(times), unit="s", better="lower", seed=plan.seed,
         runs=len(times), data="fresh process, warm files, NumPy engine, no broker there", budget=1.0, budget_of="value",
     )  # fmt: skip
 
@@ -115,6 +115,3 @@ def _start_s(config: Path) -> float:
         assert process.stdout is not None
         assert process.stdout.readline() == b"there\n"
         return perf_counter() - begin
-
-
-PARTS: dict[str, Part] = {"import": import_time, "infer": infer, "start": start}
