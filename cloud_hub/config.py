@@ -96,8 +96,9 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One job: the big model that answers its hard samples.
 
     `predictor` is a factory "module:name", called with the path of the `model` file in each of `workers` processes. A
-    sample waits at most `batch_wait_ms` for company. A batch that takes longer than `timeout_s` ends its process. A job
-    without a predictor only collects samples.
+    sample waits at most `batch_wait_ms` for company while a worker has nothing to do; while all are busy, batches grow
+    by themselves. A batch that takes longer than `timeout_s` ends its process. A job without a predictor only collects
+    samples.
     """
 
     kind: Literal["joint_inference"] = "joint_inference"
@@ -105,7 +106,7 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     model: str = ""
     input: InputSettings | None = None
     batch_size: int = 32
-    batch_wait_ms: float = 2.0
+    batch_wait_ms: float = 0.0
     workers: int = 1
     timeout_s: float = 60.0
     load_timeout_s: float = 300.0

@@ -9,10 +9,10 @@ from msgspec import Struct, structs
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """How to batch: at most `batch_size` samples, none waiting longer than `batch_wait_s` for company."""
+    """How to batch: at most `batch_size` samples, none kept from an idle worker longer than `batch_wait_s`."""
 
     batch_size: int = 32
-    batch_wait_s: float = 0.002
+    batch_wait_s: float = 0.0
 
 
 class State(Struct, frozen=True, kw_only=True):
