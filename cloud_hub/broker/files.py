@@ -61,7 +61,8 @@ def conf_text(settings: BrokerSettings, files: BrokerFiles, user: str = "") -> s
         "persistence false",
         "set_tcp_nodelay true",
         f"max_packet_size {settings.max_packet_bytes}",
-        "max_inflight_messages 100",
+        "max_inflight_messages 1000",  # the hub reads on while it commits
+        "max_inflight_bytes 33554432",
         "max_queued_messages 1000000",  # 0 (no bound) makes mosquitto 2.0.11 cut the link at every denied publish
         "max_queued_bytes 268435456",
         "max_keepalive 120",

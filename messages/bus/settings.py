@@ -37,7 +37,7 @@ class MqttSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     key_file: str = ""
     keepalive_s: int = 30
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    receive_maximum: int = 256
+    receive_maximum: int = 1024
     retry_first_s: float = 1.0
     retry_last_s: float = 60.0
 

@@ -49,7 +49,8 @@ log_type warning
 persistence false
 set_tcp_nodelay true
 max_packet_size 1048576
-max_inflight_messages 100
+max_inflight_messages 1000
+max_inflight_bytes 33554432
 max_queued_messages 1000000
 max_queued_bytes 268435456
 max_keepalive 120
