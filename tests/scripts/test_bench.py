@@ -9,6 +9,8 @@ import pytest
 
 from scripts.benches import Plan, Row
 from scripts.benches.__main__ import chosen, known_parts, main
+from scripts.benches.delivery import ingest
+from scripts.benches.edge import memory
 
 
 def row(**changes: Any) -> Row:
@@ -77,3 +79,14 @@ def test_an_unknown_area_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
         main(["nowhere"])
     assert stopped.value.code == 2
     assert "no area 'nowhere'" in capsys.readouterr().err
+
+
+def test_real_programs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "TURNS", 1)
+    monkeypatch.setattr(memory, "RUNS", 1)
+    parts = known_parts()
+    wanted = ("delivery/ingest/200B", "delivery/roundtrip/p50", "edge/rss")
+    rows = [found for name in wanted for found in parts[name](Plan(seed=5, seconds=0.2))]
+    assert [found.name for found in rows] == ["ingest/200B", "roundtrip/p50", "rss/tls", "rss/tls+numpy"]
+    assert all(found.value > 0.0 and found.baseline_value and found.seed == 5 for found in rows)
+    assert "3 commits at the agent, 2 at the hub" in rows[1].data
