@@ -104,11 +104,11 @@ class Hub:
         self.health.turns += 1
         self.health.messages += len(arrivals)
         self._room(done)
+        for predict in done.out.predictions:
+            self.pool.predict(predict.worker, predict.samples)
         self._publish(done.out)
         for event in arrivals:
             self._bus.ack(event)
-        for predict in done.out.predictions:
-            self.pool.predict(predict.worker, predict.samples)
         for note in done.out.notes:
             _log.info(note)
 

@@ -48,7 +48,8 @@ class Died:
 
 
 Event = Ready | Answered | Died
-Batches = asyncio.Queue[Sequence[Waiting]]
+Batches = asyncio.Queue[Sequence[Waiting] | None]
+"""What a worker gets; None when its process has ended."""
 
 
 class Pool:
@@ -116,22 +117,11 @@ class Pool:
         digest = await process.load(load, settings.load_timeout_s)
         batches = self._ready[worker] = Batches()
         self._tell(Ready(job, worker, digest))
-        while True:
-            samples = await _next(process, batches)
-            self._tell(Answered(job, worker, await process.predict(samples, settings.timeout_s)))
-
-
-async def _next(process: WorkerProcess, batches: Batches) -> Sequence[Waiting]:
-    """The next batch. A worker that dies while it has nothing to do is noticed too: raises WorkerDied."""
-    if not batches.empty():
-        return batches.get_nowait()
-    batch = asyncio.create_task(batches.get(), name="next batch")
-    ended = asyncio.create_task(process.ended(), name="worker's end")
-    try:
-        await asyncio.wait((batch, ended), return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
+        ended = asyncio.create_task(process.ended(), name=f"end of worker {worker}")
+        ended.add_done_callback(lambda _: batches.put_nowait(None))
+        try:
+            while (samples := await batches.get()) is not None:
+                self._tell(Answered(job, worker, await process.predict(samples, settings.timeout_s)))
             raise WorkerDied(ended.result())
-        return batch.result()
-    finally:
-        batch.cancel()
-        ended.cancel()
+        finally:
+            ended.cancel()
