@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,8 @@ PATIENCE_S = 120.0
 
 
 def main() -> int:
-    """Exit code 0 when nothing was lost, dropped or duplicated."""
+    """Exit code 0 when nothing was lost, dropped, duplicated or refused, and nothing waits any more."""
+    signal.signal(signal.SIGTERM, _leave)
     options = _arguments()
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skerry-demo-")))
@@ -36,7 +38,13 @@ def main() -> int:
         show(found, options.keep)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return 1 if found["lost"] or found["dropped"] or found["duplicated"] else 0
+    return int(any(found[name] for name in ("lost", "dropped", "duplicated", "refused", "waiting")))
+
+
+def _leave(number: int, _frame: object) -> None:
+    """End as Ctrl-C does, through every `finally`: what was started is stopped and the folder is removed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the stopping
+    raise SystemExit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:
@@ -56,7 +64,7 @@ async def _live(folder: Path, prepared: Prepared, options: argparse.Namespace) -
     link = Link(fleet.broker_port)
     await link.open()
     fleet.write(threshold=prepared.threshold, interval_s=options.storm * NODES / options.samples, ports={2: link.port})
-    print(f"starting a hub and {NODES} agents; their logs are in {folder}/*/log")
+    print(f"starting a hub and {NODES} agents; their logs are in {folder}/*/log", flush=True)
     try:
         for name in ("hub", *(f"device-{node}" for node in range(1, NODES + 1))):
             fleet.start(name)
@@ -74,13 +82,11 @@ async def _break(fleet: Fleet, link: Link, storm: Storm, length_s: float) -> Non
     """Kill the hub, then one agent, then cut the link of another, all while samples are dealt out."""
     # the hub's model loads for some seconds; hard samples that come before that wait, which is what they should do
     await asyncio.sleep(4.0 + 0.25 * length_s)
-    fleet.kill("hub")
-    storm.note("SIGKILL of the hub (and of its broker and model with it)")
+    storm.kill(fleet, "hub", "the hub (and of its broker and model with it)")
     await asyncio.sleep(1.0)
     fleet.start("hub")
     await asyncio.sleep(0.15 * length_s)
-    fleet.kill("device-1")
-    storm.note("SIGKILL of the agent on device-1")
+    storm.kill(fleet, "device-1", "the agent on device-1")
     await asyncio.sleep(0.5)
     fleet.start("device-1")
     await asyncio.sleep(0.1 * length_s)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from messages.channels import DOWN_ANSWER, UP_SAMPLE
-from messages.delivery.ledger import Books, close
+from messages.delivery.ledger import Books, close, total
 from messages.delivery.rows import Entry, Outcome
 
 
@@ -42,7 +42,7 @@ def audit(folder: Path) -> dict[str, int]:
         books.append(close(agent.lines, hub.lines, up, waiting=agent.waiting("hub", up), node=node, at_hub=True))
         books.append(close(hub.lines, agent.lines, down, waiting=hub.waiting(node, down), node=node, at_hub=False))
     return {
-        "lost": sum(book.lost for book in books),
+        "lost": sum(book.lost for book in books) + _vanished(folder, hub),
         "dropped": sum(book.dropped for book in books),
         "refused": sum(book.refused for book in books),
         "waiting": sum(book.waiting for book in books),
@@ -50,6 +50,13 @@ def audit(folder: Path) -> dict[str, int]:
         "samples": sum(book.created for book in books[::2]),
         "answers": sum(book.created for book in books[1::2]),
     }
+
+
+def _vanished(folder: Path, hub: Ledger) -> int:
+    """Samples that the hub's ledger says it stored, and that its table does not hold. Nothing expires in a demo."""
+    with closing(sqlite3.connect(f"file:{folder / 'hub' / 'data' / 'hub.db'}?mode=ro", uri=True)) as database:
+        (held,) = database.execute("SELECT count(*) FROM samples").fetchone()
+    return max(0, total(hub.lines, Outcome.STORED, UP_SAMPLE.path) - int(held))
 
 
 def _twice(folder: Path) -> int:

@@ -39,12 +39,14 @@ def keep(prediction: Prediction) -> None:
     """Write a prediction down, a line at a time, so that a kill takes nothing that was written."""
     asked = _asked.get(prediction.sample_id)
     probs = prediction.value.probs if isinstance(prediction.value, Classes) else ()
+    now = time.monotonic()
     line = {
         "id": prediction.sample_id,
         "label": int(np.argmax(probs)) if probs else None,
         "provisional": prediction.provisional,
         "origin": prediction.origin,
-        "ms": None if asked is None else (time.monotonic() - asked) * 1000,
+        "ms": None if asked is None else (now - asked) * 1000,
+        "at": now,
     }
     _file().write(json.dumps(line).encode() + b"\n")
 

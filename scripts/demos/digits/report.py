@@ -10,15 +10,23 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.demos.digits.device import PREDICTIONS, predictions
+from scripts.demos.digits.fleet import Fleet
 from scripts.demos.digits.prepare import Prepared
 
 
 class Storm:
-    """What was broken, and when (seconds since the start)."""
+    """What was broken, and when (seconds since the start); `kills` counts the SIGKILLs."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
         self.notes: list[str] = []
+        self.kills = 0
+
+    def kill(self, fleet: Fleet, name: str, what: str) -> None:
+        """SIGKILL a process of the fleet, and count it."""
+        fleet.kill(name)
+        self.kills += 1
+        self.note(f"SIGKILL of {what}")
 
     def note(self, text: str) -> None:
         """Remember an event and say it."""
@@ -48,12 +56,14 @@ def figures(folder: Path, prepared: Prepared, books: Mapping[str, int], storm: S
         "dropped": books["dropped"],
         "duplicated": books["duplicated"],
         "refused": books["refused"],
+        "waiting": books["waiting"],
         "latency_ms": {
             "easy": _percentiles([line["ms"] for line in edge.values() if line["id"] not in hard]),
-            "hard": _percentiles([line["ms"] for line in lines if line["origin"] == "cloud"]),
+            "hard": _percentiles([_waited(line, edge) for line in lines if line["origin"] == "cloud"]),
         },
         "samples": len(prepared.labels),
         "data": "scikit-learn digits",
+        "kills": storm.kills,
         "events": storm.notes,
     }
 
@@ -90,6 +100,14 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 def _accuracy(given: Mapping[str, Mapping[str, Any]], labels: tuple[int, ...]) -> float:
     right: int = sum(line["label"] == labels[int(name.rpartition("-")[2])] for name, line in given.items())
     return round(right / len(labels), 4)
+
+
+def _waited(final: Mapping[str, Any], edge: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """A hard sample's wait in ms. An agent that was killed forgot when it asked: its first prediction says when."""
+    known: float | None = final["ms"]
+    if known is None and (first := edge.get(final["id"])) is not None:
+        known = (final["at"] - first["at"]) * 1000 + (first["ms"] or 0.0)
+    return known
 
 
 def _percentiles(values: list[float | None]) -> dict[str, float]:
