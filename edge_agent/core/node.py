@@ -90,6 +90,7 @@ class NodeCore:
                 self._receiver.flush(now)
         except StoreFull:
             self._receiver.reload()
+            self._undo()
             self._delivered.update(item.answer.event_id for item in taken)
             return []
         self._delivered.difference_update(item.answer.event_id for item in taken)

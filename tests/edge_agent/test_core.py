@@ -332,6 +332,18 @@ def test_on_a_full_disk_the_node_lives_on_and_asks_once_a_second() -> None:
     assert node.core.new_session(AT) == AT + 1
 
 
+def test_a_sample_whose_answer_met_a_full_disk_is_still_sent_again() -> None:
+    """The answer would have settled it; that was undone, so its receipt is owed as before."""
+    node = connected()
+    node.observe(0)
+    node.due()
+    node.store.full = True
+    assert node.settle(node.answer(0)) == []
+    node.store.full = False
+    assert node.core.sender.in_flight == 1
+    assert [sample.event_id for sample in node.samples(30.0)] == ["n.0"]
+
+
 def test_caps_hold_and_the_worst_goes() -> None:
     node = Node(caps={Kind.SAMPLE: Caps(rows=2)})
     for number, rank in enumerate([0.9, 0.1, 0.5]):
