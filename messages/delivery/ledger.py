@@ -28,9 +28,19 @@ class Books(Struct, frozen=True, kw_only=True):
         return self.created - self.done - self.refused - self.dropped - self.waiting
 
     @property
+    def missing(self) -> int:
+        """Rows that the sender believes to be safe and that the receiver's ledger does not know."""
+        return max(0, self.done - self.stored - self.known)
+
+    @property
+    def extra(self) -> int:
+        """Rows that the receiver stored and that the sender's ledger never created."""
+        return max(0, self.stored - self.created)
+
+    @property
     def lost(self) -> int:
-        """Rows that the sender believes to be safe and that the receiver never stored, or that just vanished."""
-        return max(0, self.done - self.stored - self.known) + max(0, self.unbalanced)
+        """Rows that are missing at the receiver, or that just vanished."""
+        return self.missing + max(0, self.unbalanced)
 
 
 def total(ledger: Mapping[Entry, int], outcome: Outcome, path: str, peers: Iterable[str] | None = None) -> int:

@@ -1,6 +1,7 @@
-"""Waiting for what a bus tells."""
+"""Waiting for what a bus tells, and for what becomes true."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TypeVar
 
 from messages.bus.protocol import Bus, Event, Incoming
@@ -33,3 +34,12 @@ async def collected(bus: Bus, *, quiet_s: float) -> list[Incoming]:
                 messages.append(await first(bus, Incoming))
         except TimeoutError:
             return messages
+
+
+async def until(condition: Callable[[], bool], *, within_s: float, every_s: float = 0.02) -> None:
+    """Until a condition that others bring about holds."""
+    async with asyncio.timeout(within_s):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(every_s)

@@ -1,7 +1,8 @@
 /* Keeps, in a second folder, each file of a watched folder as it was when it was last synced: what a power cut leaves.
  *
- * LD_PRELOAD this into a program with SYNCED_FROM (the watched folder) and SYNCED_TO set. SQLite's shared-memory file is
- * never synced, so it is missing after a cut, as it would be. */
+ * LD_PRELOAD this into a program with SYNCED_FROM (the watched folder) and SYNCED_TO set. What is written or truncated
+ * after the last sync is not there after a cut. SQLite's shared-memory file is never synced, so it is missing, as it
+ * would be. With SYNCED_LIES set, the disk says that it has synced a write-ahead log, and has not. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -15,26 +16,37 @@
 static int kept_as(const char *path, char *whole) {
     const char *from = getenv("SYNCED_FROM"), *to = getenv("SYNCED_TO"), *name = strrchr(path, '/');
     if (!from || !to || !name || strncmp(path, from, strlen(from)) || path[strlen(from)] != '/') return 0;
-    snprintf(whole, PATH_MAX, "%s%s", to, name);
+    snprintf(whole, PATH_MAX - 32, "%s%s", to, name);
     return 1;
 }
 
-static void keep(int fd) {
-    char link[64], path[PATH_MAX], part[PATH_MAX + 8], whole[PATH_MAX], buffer[1 << 16];
+/* Copies the file as it is now to a name of this thread's own; 0 when it is not watched. */
+static int copy(int fd, char *part, char *whole) {
+    char link[64], path[PATH_MAX], buffer[1 << 16];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length <= 0) return;
+    if (length <= 0) return 0;
     path[length] = 0;
-    if (!kept_as(path, whole)) return;
-    snprintf(part, sizeof part, "%s.part", whole);
+    if (!kept_as(path, whole)) return 0;
+    if (getenv("SYNCED_LIES") && length > 4 && !strcmp(path + length - 4, "-wal")) return 0;
+    snprintf(part, PATH_MAX, "%s.%d.part", whole, gettid());
     int out = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (out < 0) return;
+    if (out < 0) return 0;
     /* Never open and close the file itself: that would drop the locks which SQLite holds on it. */
     off_t at = 0;
     ssize_t got;
     while ((got = pread(fd, buffer, sizeof buffer, at)) > 0 && write(out, buffer, got) == got) at += got;
     close(out);
-    rename(part, whole);
+    return 1;
+}
+
+/* Only what was written before a sync began is promised by it, so the copy is made before. */
+static int keep(int fd, int (*sync)(int)) {
+    char part[PATH_MAX], whole[PATH_MAX];
+    int watched = copy(fd, part, whole);
+    int result = sync(fd);
+    if (watched && result == 0) rename(part, whole);
+    return result;
 }
 
 /* SQLite syncs the folder after it has deleted a journal, so a deletion counts at once. */
@@ -45,16 +57,6 @@ int unlink(const char *path) {
     return real(path);
 }
 
-int fsync(int fd) {
-    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
-    int result = real(fd);
-    if (result == 0) keep(fd);
-    return result;
-}
+int fsync(int fd) { return keep(fd, (int (*)(int))dlsym(RTLD_NEXT, "fsync")); }
 
-int fdatasync(int fd) {
-    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
-    int result = real(fd);
-    if (result == 0) keep(fd);
-    return result;
-}
+int fdatasync(int fd) { return keep(fd, (int (*)(int))dlsym(RTLD_NEXT, "fdatasync")); }

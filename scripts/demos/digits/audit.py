@@ -6,7 +6,7 @@ It is a program of its own, which shares nothing with the running hub and agents
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -32,21 +32,30 @@ class Ledger:
         return int(self._waiting.get((peer, path), 0))
 
 
-def audit(folder: Path) -> dict[str, int]:
-    """Sums over all devices and both directions; `lost`, `dropped` and `duplicated` must be 0."""
+def audit(folder: Path, *, lost_power: Collection[str] = ()) -> dict[str, int]:
+    """Sums over all devices and both directions; `lost`, `dropped` and `duplicated` must be 0.
+
+    A power cut may take the last entries of a device's ledger, unless it syncs fully. For the devices in `lost_power`
+    what only the hub's ledger knows is `rolled_back`; for all others it is lost, or there twice.
+    """
     hub = Ledger(folder / "hub" / "data" / "hub.db")
     books: list[Books] = []
+    gone = again = 0
     for database in sorted(folder.glob("device-*/data/agent.db")):
         agent, node = Ledger(database), database.parents[1].name
         up, down = UP_SAMPLE.path, DOWN_ANSWER.path
-        books.append(close(agent.lines, hub.lines, up, waiting=agent.waiting("hub", up), node=node, at_hub=True))
-        books.append(close(hub.lines, agent.lines, down, waiting=hub.waiting(node, down), node=node, at_hub=False))
+        samples = close(agent.lines, hub.lines, up, waiting=agent.waiting("hub", up), node=node, at_hub=True)
+        answers = close(hub.lines, agent.lines, down, waiting=hub.waiting(node, down), node=node, at_hub=False)
+        books += [samples, answers]
+        if node in lost_power:
+            gone, again = gone + answers.missing, again + samples.extra
     return {
-        "lost": sum(book.lost for book in books) + _vanished(folder, hub),
+        "lost": sum(book.lost for book in books) + _vanished(folder, hub) - gone,
         "dropped": sum(book.dropped for book in books),
         "refused": sum(book.refused for book in books),
         "waiting": sum(book.waiting for book in books),
-        "duplicated": _twice(folder) + sum(max(0, book.stored - book.created) for book in books),
+        "duplicated": _twice(folder) + sum(book.extra for book in books) - again,
+        "rolled_back": gone + again,
         "samples": sum(book.created for book in books[::2]),
         "answers": sum(book.created for book in books[1::2]),
     }
