@@ -1,103 +1,22 @@
-"""The command `edge-agent`. Exit codes: 0 done, 1 could not go on, 2 wrong usage, 78 wrong configuration."""
+"""The command `edge-agent`. Exit codes: 0 done or stopped, 1 could not go on, 2 wrong usage, 78 wrong configuration."""
 
-import argparse
-import asyncio
-import logging
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edge_agent.agent import Agent
-
-FAILED, CONFIG = 1, 78
-
-_log = logging.getLogger("edge_agent")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the command line and return its exit code."""
-    given = _parser().parse_args(arguments)
     try:
         from edge_agent import naming  # noqa: F401  # before anything of `messages`, to say so when that is not ours
-        from messages.host import logs
-
-        logs.set_up(os.environ)
-        return _run(given.config, check_only=given.check_config)
     except ImportError as error:
-        return _fail(FAILED, str(error))
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return 1
+    from messages.host import stops
 
+    if stops.serves(sys.argv[1:]):
+        stops.leave_at_once()
+    from edge_agent import commands  # it takes 50 ms to import, in which a stop may come
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("edge-agent", description="Runs small models on a device, with a hub behind it.")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run the agent until SIGTERM")
-    run.add_argument("--config", required=True, metavar="FILE", help="agent.toml")
-    run.add_argument("--check-config", action="store_true", help="say what is wrong with the config, start nothing")
-    return parser
-
-
-class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from edge_agent.naming import version
-
-        print(f"edge-agent {version()}")
-        parser.exit()
-
-
-def _run(path: str, *, check_only: bool) -> int:
-    from edge_agent.agent import Agent
-    from edge_agent.config import ConfigError
-    from messages.host.folder import FolderError
-
-    try:
-        agent = Agent.from_config(path)
-    except ConfigError as error:
-        return _fail(CONFIG, str(error))
-    if check_only:
-        print(f"{path}: fine; jobs: {', '.join(agent.settings.jobs) or 'none'}")
-        return 0
-    try:
-        asyncio.run(_serve(agent), debug=False)
-    except FolderError as error:
-        return _fail(FAILED, str(error))
-    return 0
-
-
-async def _serve(agent: "Agent") -> None:
-    from edge_agent.notify import Notifier
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.stop)
-    notifier = Notifier()
-    async with agent:
-        notifier.send("READY=1")
-        alive = asyncio.create_task(_stay_alive(notifier.watchdog_s / 2.0, notifier.send), name="watchdog")
-        try:
-            await agent.run()
-        finally:
-            alive.cancel()
-            notifier.send("STOPPING=1")
-            _log.info("stopping")
-
-
-async def _stay_alive(every_s: float, send: Callable[[str], None]) -> None:
-    """Tell the service manager that the event loop still turns. It need not know whether the broker is there."""
-    while every_s > 0.0:
-        send("WATCHDOG=1")
-        await asyncio.sleep(every_s)
-
-
-def _fail(code: int, text: str) -> int:
-    for line in text.splitlines():
-        _log.error(line)
-    return code
+    return commands.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command `cloud-hub`. Exit codes: 0 done, 1 could not go on, 2 wrong usage, 78 wrong configuration."""
+"""The command `cloud-hub`. Exit codes: 0 done or stopped, 1 could not go on, 2 wrong usage, 78 wrong configuration."""
 
 import sys
 
@@ -10,7 +10,11 @@ def main() -> int:
     except ImportError as error:
         print(f"cloud-hub: {error}", file=sys.stderr)
         return 1
-    from cloud_hub.cli.commands import app
+    from messages.host import stops
+
+    if stops.serves(sys.argv[1:]):
+        stops.leave_at_once()
+    from cloud_hub.cli.commands import app  # it takes about a second to import, in which a stop may come
 
     app()
     return 0

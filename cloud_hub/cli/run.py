@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -16,6 +15,7 @@ from cloud_hub.web.server import serving
 from messages import channels
 from messages.bus.mqtt import MqttBus
 from messages.bus.settings import MqttSettings
+from messages.host import stops
 
 _log = logging.getLogger("cloud_hub")
 
@@ -29,11 +29,11 @@ async def serve(settings: HubSettings, mqtt: MqttSettings | None, folder: Path) 
     stopping = asyncio.Event()
 
     def stop() -> None:
-        stopping.set()
-        task.cancel()
+        if not stopping.is_set():
+            stopping.set()
+            task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    stops.leave_in_order(asyncio.get_running_loop(), stop)
     await asyncio.wait({task})
     if not task.cancelled() or not stopping.is_set():
         task.result()

@@ -112,7 +112,6 @@ async def at_rest(fleet: Fleet, samples: int) -> None:
     """Until every sample has a final prediction and nothing waits."""
     for name in ("hub", *DEVICES):
         await fleet.start(name)
-    await asyncio.sleep(3.0)  # a process that the last fault killed must have come far enough to stop in order
     async with asyncio.timeout(120):
         while True:
             finals = {(d, p["id"]) for d in DEVICES for p in fleet.predictions(d) if not p["provisional"]}

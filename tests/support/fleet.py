@@ -13,6 +13,7 @@ from typing import Any
 from tests.support.brokers import ROOT, RunningBroker
 from tests.support.proxy import Proxy, proxy
 from tests.support.small_agent import write_model
+from tests.support.stops import handles_stops
 
 DISK_BYTES = 24 << 20
 
@@ -156,6 +157,7 @@ class Fleet:
         """SIGTERM to all; the exit codes."""
         codes = {}
         for process in self._running.values():
+            await handles_stops(process)
             if process.returncode is None:
                 process.terminate()
         for name, process in self._running.items():
