@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64", "float16", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "bool")
 
+MOST_AXES = 8
+
 
 def pack(array: "np.ndarray[Any, Any]") -> Tensor:
     """An array as a message. Raises ValueError for a dtype that does not travel."""
@@ -28,8 +30,8 @@ def check(tensor: Tensor) -> None:
     """Raise BadPayload unless the bytes are what dtype and shape say."""
     if tensor.dtype not in DTYPES:
         raise BadPayload(f"x.dtype {tensor.dtype[:40]!r}: not one of {', '.join(DTYPES)}")
-    if len(tensor.shape) > 8 or any(size < 0 for size in tensor.shape):
-        raise BadPayload(f"x.shape {tensor.shape}: at most 8 sizes, none negative")
+    if len(tensor.shape) > MOST_AXES or any(size < 0 for size in tensor.shape):
+        raise BadPayload(f"x.shape {tensor.shape}: at most {MOST_AXES} sizes, none negative")
     wanted = prod(tensor.shape) * _item_size(tensor.dtype)
     if len(tensor.data) != wanted:
         raise BadPayload(f"x.data has {len(tensor.data)} bytes, {tensor.dtype}{list(tensor.shape)} has {wanted}")
@@ -49,6 +51,38 @@ def unpack(tensor: Tensor) -> "np.ndarray[Any, Any]":
         first = int(np.flatnonzero(~np.isfinite(array))[0])
         raise BadPayload(f"x has {array.flat[first]} at index {first}")
     return array
+
+
+def from_lists(rows: object, dtype: str) -> "np.ndarray[Any, Any]":
+    """Nested lists of numbers, as people and JSON write arrays, as an array of this dtype.
+
+    Raises BadPayload for ragged lists, for what is no number, and for a number that the dtype cannot hold.
+    """
+    import numpy as np
+
+    _find_bad(rows, "x", dtype)
+    try:
+        given = np.asarray(rows)
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+            array = given.astype(dtype)
+    except (ValueError, OverflowError) as error:
+        raise BadPayload(f"x: {str(error)[:200]}") from error
+    fits = np.isfinite(array).all() if array.dtype.kind == "f" else np.array_equal(given, array)
+    if not fits:
+        raise BadPayload(f"x holds a number that {dtype} cannot hold")
+    return array
+
+
+def _find_bad(item: object, place: str, dtype: str, depth: int = 0) -> None:
+    """Name the first thing in nested lists that is no number."""
+    if isinstance(item, list) and depth < MOST_AXES:
+        for index, inner in enumerate(item):
+            if type(inner) is not float and type(inner) is not int:
+                _find_bad(inner, f"{place}[{index}]", dtype, depth + 1)
+    elif isinstance(item, list):
+        raise BadPayload(f"x is nested more than {MOST_AXES} deep")
+    elif not isinstance(item, bool if dtype == "bool" else int | float) or (isinstance(item, bool) and dtype != "bool"):
+        raise BadPayload(f"{place} is {item!r:.60}: not a number")
 
 
 def _item_size(dtype: str) -> int:

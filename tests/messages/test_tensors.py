@@ -8,7 +8,7 @@ from hypothesis import given
 
 from messages.codec import BadPayload, Format, decode, encode
 from messages.shapes import Tensor
-from messages.tensors import DTYPES, check, pack, unpack
+from messages.tensors import DTYPES, check, from_lists, pack, unpack
 
 
 @given(st.data(), st.sampled_from(DTYPES), st.booleans(), st.sampled_from(Format))
@@ -70,3 +70,37 @@ def test_the_check_needs_no_numpy() -> None:
     check(Tensor(dtype="bool", shape=(3,), data=b"\x00\x01\x01"))
     with pytest.raises(BadPayload, match="4 bytes, bool"):
         check(Tensor(dtype="bool", shape=(3,), data=bytes(4)))
+
+
+@given(st.data(), st.sampled_from(DTYPES))
+def test_nested_lists_are_read_as_the_array_that_they_were(data: st.DataObject, dtype: str) -> None:
+    shape = data.draw(arrays.array_shapes(min_dims=0, max_dims=4, max_side=4))
+    finite = {"allow_nan": False, "allow_infinity": False} if np.dtype(dtype).kind == "f" else None
+    array = data.draw(arrays.arrays(np.dtype(dtype), shape, elements=finite))
+    back = from_lists(array.tolist(), dtype)
+    assert (back.dtype, back.shape) == (array.dtype, array.shape)
+    assert np.array_equal(back, array)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "said"),
+    [
+        ([1, "0.5"], "float32", "x[1] is '0.5': not a number"),
+        ([[1.0], [None]], "float32", "x[1][0] is None: not a number"),
+        ([True], "float32", "x[0] is True: not a number"),
+        (["yes"], "bool", "x[0] is 'yes': not a number"),
+        ("abc", "float32", "x is 'abc': not a number"),
+        ([{"a": 1}], "float32", "x[0] is {'a': 1}: not a number"),
+        ([[1, 2], [3]], "float32", "inhomogeneous"),
+        ([300], "uint8", "x holds a number that uint8 cannot hold"),
+        ([0.5], "int32", "x holds a number that int32 cannot hold"),
+        ([1e39], "float32", "x holds a number that float32 cannot hold"),
+        ([float("nan")], "float32", "x holds a number that float32 cannot hold"),
+        ([10**30], "int64", "too large"),
+        ([[[[[[[[[1]]]]]]]]], "float32", "nested more than 8 deep"),
+    ],
+)
+def test_lists_that_are_no_array_are_named(rows: object, dtype: str, said: str) -> None:
+    with pytest.raises(BadPayload) as error:
+        from_lists(rows, dtype)
+    assert said in str(error.value)
