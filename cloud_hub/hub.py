@@ -49,6 +49,7 @@ class Hub:
         self._inbox: list[Incoming] = []
         self._steps: list[Step] = []
         self._wake = asyncio.Event()
+        self._denied: set[str] = set()
         self._topic = lru_cache(65_536)(partial(_topic, settings.namespace))
 
     async def run(self) -> None:
@@ -73,10 +74,11 @@ class Hub:
                     self._link(f"connected to the broker, MQTT {protocol}", "", self._core.online)
                 case Disconnected(reason, retry_s, refused):
                     level = logging.ERROR if refused else logging.WARNING
+                    self._denied.clear()
                     text = f"no connection to the broker: {reason}; trying again in {retry_s:.1f} s"
                     self._link(text, reason, self._core.offline, level)
                 case Denied(topic, reason):
-                    _log.error("the broker denies %s: %s", topic, reason)
+                    self._denial(topic, reason)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -147,6 +149,12 @@ class Hub:
             return Output()
 
         self._step(step)
+
+    def _denial(self, topic: str, reason: str) -> None:
+        """The broker refused a topic: said once in a connection, for every message to it is refused."""
+        if topic not in self._denied:
+            self._denied.add(topic)
+            _log.error("the broker denies %s: %s", topic, reason)
 
     def _hear(self, event: pool.Event) -> None:
         """Something happened to a worker."""

@@ -144,12 +144,11 @@ class HubLink:
             asyncio.get_running_loop().call_soon(self._settle)
 
     def _read(self, event: Incoming) -> Taken | None:
-        if event.retained:
-            self._tell(
-                logging.WARNING, f"ignored a retained message on {event.topic[:200]}: none here is ever retained"
-            )
-            return None
         path = self._path(event.topic)
+        if event.retained:
+            reason = "a retained message on a channel that is never retained"
+            self._core.quarantine(path, event.payload, reason, self._clock.at())
+            return None
         if path == channels.DOWN_RECEIPT.path:
             self._owed_since = None
         return self._core.take(path, event.payload, self._clock.now(), self._clock.at())

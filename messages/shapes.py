@@ -5,6 +5,7 @@ fields are only added, each with a default, and never change their meaning. Time
 sender's clock, which may be wrong.
 """
 
+from sys import float_info
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -12,6 +13,9 @@ from msgspec import Meta, Struct
 Natural = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """A whole number that every JSON reader and every database can hold. JSON itself has no bound: 40 digits are one
 number, and would fail only later, where they are stored."""
+
+Finite = Annotated[float, Meta(ge=-float_info.max, le=float_info.max)]
+"""A number that a database and JSON can hold, which is neither NaN nor infinity."""
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
@@ -89,7 +93,7 @@ class HardSample(JobMessage, frozen=True, kw_only=True):
     x: Tensor
     edge: Value
     reason: str
-    rank: float = 0.0
+    rank: Finite = 0.0
     model: str = ""
     audit: bool = False
 
@@ -125,7 +129,7 @@ class Link(Struct, frozen=True, kw_only=True):
 
     protocol: str = ""
     connects: Natural = 0
-    round_trip_ms: float = 0.0
+    round_trip_ms: Finite = 0.0
 
 
 class NodeStatus(Envelope, frozen=True, kw_only=True):
@@ -136,7 +140,7 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
 
     state: Literal["online", "offline"]
     session: Natural
-    beat_s: float = 30.0
+    beat_s: Finite = 30.0
     backlog_rows: Natural = 0
     backlog_bytes: Natural = 0
     streams: tuple[str, ...] = ()
@@ -149,7 +153,7 @@ class Report(JobMessage, frozen=True, kw_only=True):
     """Counters of one job since the agent's start (`session`): aggregated, never one message per inference."""
 
     session: Natural
-    counters: dict[str, float]
+    counters: dict[str, Finite]
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
@@ -163,7 +167,7 @@ class Deferral(Struct, frozen=True, kw_only=True):
     """An id that was not stored now; send it again after `retry_s` seconds."""
 
     event_id: str
-    retry_s: float
+    retry_s: Finite
     reason: str = ""
 
 

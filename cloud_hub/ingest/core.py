@@ -10,6 +10,7 @@ from random import Random
 
 from msgspec import Struct, structs
 
+from cloud_hub.ingest.complaints import Complaints
 from cloud_hub.ingest.effects import Delivered, Effects, Outcomes
 from cloud_hub.ingest.inference import Clock, Inference, JobSpec, Predict
 from cloud_hub.ingest.presence import Change, Presence
@@ -25,9 +26,6 @@ from messages.shapes import Envelope, NodeStatus, Receipt
 
 HEAD = 1024
 """How many bytes of a bad payload are kept to look at."""
-
-NOTE_S = 60.0
-"""The same complaint about the same topic is logged once in so many seconds; the quarantine counts all."""
 
 MOST_IDS = 256
 """Ids in one receipt."""
@@ -101,7 +99,7 @@ class HubCore:
         self._effects = Effects(store, self._receiver, self._inference)
         self._woken: set[str] = set()
         self._paused = 0.0
-        self._noted: dict[tuple[str, str], float] = {}
+        self._complaints = Complaints()
 
     def start(self, now: float, at: int) -> Output:
         """Read what an earlier process left: nodes, unanswered samples."""
@@ -229,8 +227,7 @@ class HubCore:
             given = Delivered(node, address.path, address.channel, payload)
             reason = self._effects.apply(given, outcomes.setdefault(node, Outcomes()), clock[1])
             if reason:
-                topic = f"node {node}, {address.path}"
-                self._quarantine(Arrival(topic, payload), f"refused: {reason}", out, clock)
+                raise BadPayload(f"refused: {reason}")
 
     def _status(self, node: str, status: NodeStatus, out: Output, clock: Clock) -> bool:
         """Note who is there; True when the node should be greeted."""
@@ -294,7 +291,4 @@ class HubCore:
         item = Quarantined(topic=topic, reason=reason[:300], size=len(payload), head=payload[:HEAD], at=at)
         self._store.quarantine(item)
         self._store.count(Entry("", "", "", Outcome.QUARANTINED))
-        if now - self._noted.get((topic, reason), -NOTE_S) >= NOTE_S:
-            self._noted = {key: noted for key, noted in self._noted.items() if now - noted < NOTE_S}
-            self._noted[topic, reason] = now
-            out.notes.append(f"{topic}: {reason}")
+        out.notes += self._complaints.lines(topic, reason[:300], now)

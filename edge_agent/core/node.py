@@ -11,6 +11,7 @@ from typing import Literal
 
 from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken, final, unanswered
+from edge_agent.values import is_finite
 from messages import channels
 from messages.channels import HUB
 from messages.codec import BadPayload, decode, encode, encode_body, fingerprint
@@ -75,8 +76,19 @@ class NodeCore:
         try:
             return self._take(path, payload, now, at)
         except BadPayload as error:
-            self._quarantine(path, payload, str(error), at)
+            self.quarantine(path, payload, str(error), at)
             return None
+
+    def quarantine(self, path: str, payload: bytes, reason: str, at: int) -> None:
+        """Count bytes that could not be used, and keep their beginning for a person to look at."""
+        item = Quarantined(topic=path[:200], reason=reason[:300], size=len(payload), head=payload[:1024], at=at)
+        line = Entry(HUB, "", "", Outcome.QUARANTINED)
+        try:
+            with self._store.transaction():
+                self._store.quarantine(item)
+                self._store.count(line)
+        except StoreFull:
+            self._remember(line)
 
     def settle(self, taken: Sequence[Taken], now: float, at: int) -> list[Post]:
         """Commit delivered answers, then tell the hub: after this it forgets them.
@@ -202,13 +214,18 @@ class NodeCore:
         if path != channels.DOWN_ANSWER.path:
             raise BadPayload("a channel that this version does not take")
         answer = decode(Answer, payload)
+        if answer.value is not None and not is_finite(answer.value):
+            raise BadPayload("value holds NaN or infinity")
         content = fingerprint(answer)
         try:
             verdict = self._receiver.judge(HUB, answer, content)
         except ValueError as error:
             raise BadPayload(str(error)) from error
         known = verdict is not Verdict.NEW or answer.event_id in self._delivered
-        return Taken(answer, content, verdict, None if known else final(answer, at))
+        taken = Taken(answer, content, verdict, None if known else final(answer, at))
+        if _is_bad(taken):
+            self.quarantine(path, payload, f"refused: {verdict}", at)
+        return taken
 
     def _settle_receipt(self, receipt: Receipt, now: float, at: int) -> None:
         """On a full disk the receipt is lost, which only means that the hub is asked once more."""
@@ -247,15 +264,6 @@ class NodeCore:
             peer=HUB, path=channels.UP_REPORT.path, job=job, kind=Kind.REPORT, slot="counters", created=now,
             body=encode_body(report, self.options.form),
         )  # fmt: skip
-
-    def _quarantine(self, path: str, payload: bytes, reason: str, at: int) -> None:
-        item = Quarantined(topic=path, reason=reason, size=len(payload), head=payload[:1024], at=at)
-        try:
-            with self._store.transaction():
-                self._store.quarantine(item)
-                self._store.count(Entry(HUB, "", path, Outcome.QUARANTINED))
-        except StoreFull:
-            self._remember(Entry(HUB, "", path, Outcome.QUARANTINED))
 
     def _write_counts(self, now: float) -> None:
         """In a transaction of its own: a disk that refuses the books must not hold back what is to be sent."""

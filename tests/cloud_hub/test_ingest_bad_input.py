@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from cloud_hub.ingest.complaints import MOST
 from cloud_hub.ingest.core import Arrival
 from cloud_hub.ingest.inference import JobSpec
 from messages.channels import RESERVED
@@ -225,6 +226,23 @@ def test_the_same_complaint_is_logged_once_a_minute_and_counted_always() -> None
     assert hub.number(Outcome.QUARANTINED) == 13
 
 
+def test_a_flood_of_different_complaints_does_not_fill_the_log() -> None:
+    hub = Hub()
+    notes = [note for number in range(1000) for note in hub.receive(encode(sample(1, event_id=f"x{number}"))).notes]
+    assert len(notes) == MOST + 1
+    assert notes[-1] == "more sorts of bad input than 100 in 60 s: the others are only counted"
+    assert hub.number(Outcome.QUARANTINED) == 1000
+    hub.now = 61.0
+    assert hub.receive(b"").notes == [f"{topic('up/sample')}: empty payload"]
+
+
+def test_a_name_cannot_forge_a_line_of_the_log() -> None:
+    hub = Hub()
+    x = Tensor(dtype="u\n<3>fire\x1b[2J", shape=(2, 2), data=b"")
+    (note,) = hub.receive(encode(sample(1, x=x))).notes
+    assert note == f"{topic('up/sample')}: refused: x.dtype is u?<3>fire?[2J, job digits takes uint8"
+
+
 def test_good_and_bad_in_one_batch_do_not_mind_each_other() -> None:
     hub = Hub()
     payloads = [encode(sample(1)), b"\xc1", encode(sample(2, x=tensor()))[:30], encode(sample(3))]
@@ -233,10 +251,16 @@ def test_good_and_bad_in_one_batch_do_not_mind_each_other() -> None:
     assert len(hub.bad()) == 2
 
 
-def test_a_report_may_count_what_it_likes() -> None:
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+def test_a_number_that_is_none_never_reaches_the_database(value: float) -> None:
+    """SQLite takes NaN for NULL, and JSON knows neither."""
     hub = Hub()
-    report = Report(event_id="s.1", timestamp=AT, job="digits", session=1, counters={"all": inf, "odd": nan})
-    assert hub.take(report, path="up/report").done == ("s.1",)
+    report = Report(event_id="s.1", timestamp=AT, job="digits", session=1, counters={"all": 1.0, "odd": value})
+    assert refusal(hub, encode(sample(2, rank=value))).endswith("at `$.rank`")
+    (refused,) = hub.take(report, path="up/report").refused
+    assert refused.reason.endswith("at `$.counters[...]`")
+    hub.receive(encode(status(beat_s=value)), topic("up/status"))
+    assert hub.bad()[-1].endswith("at `$.beat_s`")
     still_works(hub)
 
 

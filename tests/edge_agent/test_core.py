@@ -16,7 +16,7 @@ from messages.delivery.ledger import close
 from messages.delivery.receiver import Verdict
 from messages.delivery.rows import Kind, Outcome
 from messages.delivery.sender import Pace
-from messages.shapes import Answer, Deferral, HardSample, Link, NodeStatus, Receipt, Refusal, Report
+from messages.shapes import Answer, Deferral, HardSample, Link, NodeStatus, Receipt, Refusal, Report, Scalar
 from tests.support.messages import TENSOR
 from tests.support.nodes import AT, CLOUD, EDGE, FullStore
 
@@ -190,7 +190,8 @@ def test_an_impossible_answer_is_refused_and_not_delivered(changes: dict[str, An
     assert taken.final is None
     (receipt,) = node.settle(taken)
     assert (receipt.done, [refusal.reason for refusal in receipt.refused]) == ((), [reason])
-    assert node.books() == {"stored": 1}
+    assert node.books() == {"stored": 1, "quarantined": 1}
+    assert [item.reason for item in node.store.quarantined] == [f"refused: {reason}"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +208,11 @@ def test_an_impossible_answer_is_refused_and_not_delivered(changes: dict[str, An
             "down/answer",
             encode(Answer(event_id="no id", timestamp=AT, job="digits", sample_id="s", value=None)),
             "event_id 'no id': not stream.seq",
+        ),
+        (
+            "down/answer",
+            encode(Answer(event_id="h.1", timestamp=AT, job="digits", sample_id="s", value=Scalar(scalar=math.nan))),
+            "value holds NaN or infinity",
         ),
     ],
 )
