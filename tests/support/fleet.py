@@ -153,6 +153,10 @@ class Fleet:
             self._running[name].kill()
             await self._running[name].wait()
 
+    def process(self, name: str) -> asyncio.subprocess.Process:
+        """A process that was started."""
+        return self._running[name]
+
     async def stop(self) -> dict[str, int]:
         """SIGTERM to all; the exit codes."""
         codes = {}
