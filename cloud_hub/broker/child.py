@@ -117,8 +117,19 @@ async def _keep(command: tuple[str, ...], settings: BrokerSettings, process: Pro
                 continue
             _log.info("the broker serves again on %s:%d", settings.listen, settings.port)
     finally:
+        await _end(process)
+
+
+async def _end(process: Process) -> None:
+    """Ask it to go, and end it when it does not: mosquitto forgets a SIGTERM that comes just before its main loop."""
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(1.0):
+            await process.wait()
+    except TimeoutError:
         with suppress(ProcessLookupError):
-            process.terminate()
+            process.kill()
         await process.wait()
 
 

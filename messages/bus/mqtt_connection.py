@@ -19,6 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from messages.bus.mqtt_client import Client
 from messages.bus.protocol import Denied, Event, Incoming, NotConnected, PublishDenied, Will
 from messages.bus.settings import MqttSettings
 from messages.bus.tls import tls_context
@@ -92,14 +93,14 @@ class Connection:
             self._forget()
             raise
 
-    def _make_client(self) -> aiomqtt.Client:
+    def _make_client(self) -> Client:
         settings, end = self._settings, self._settings.endpoint
         five = self.protocol == "5"
         properties = None
         if five:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = settings.receive_maximum
-        return aiomqtt.Client(
+        return Client(
             end.host,
             end.port,
             identifier=self._client_id,

@@ -129,6 +129,9 @@ async def test_a_killed_hub_leaves_no_broker_behind_and_starts_again(tmp_path: P
     async with hub_process(tmp_path, port) as killed:
         killed.kill()
         await killed.wait()
+    async with asyncio.timeout(5):
+        while await accepts(port):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     async with hub_process(tmp_path, port) as again:
         again.send_signal(signal.SIGTERM)
         async with asyncio.timeout(5):

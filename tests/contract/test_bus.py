@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from messages.bus.mqtt_connection import Connection
 from messages.bus.protocol import (
     Connected,
     Denied,
@@ -231,6 +233,25 @@ async def test_a_wrong_password_names_the_user_and_the_broker(guarded: MqttWorld
         refused = await first(node, Disconnected)
         assert refused.refused
         assert refused.reason.startswith(f"{NODE}@127.0.0.1:{guarded.links[NODE].port}: ")
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_a_bus_that_is_closed_just_when_the_broker_answers_is_closed(
+    guarded: MqttWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool
+) -> None:
+    answer, closing = Connection._on_connect, asyncio.Queue[asyncio.Task[None]]()
+
+    def answered(connection: Connection, *given: Any) -> None:
+        answer(connection, *given)
+        closing.put_nowait(asyncio.create_task(bus.__aexit__(None, None, None)))
+
+    monkeypatch.setattr(Connection, "_on_connect", answered)
+    wrong = tmp_path / "wrong"
+    wrong.write_text("guessed")
+    bus = guarded.bus(NODE, password_file=guarded.broker.passwords[NODE] if right else str(wrong))
+    async with asyncio.timeout(5):
+        await bus.__aenter__()
+        await (await closing.get())
 
 
 async def test_too_large_a_payload_is_denied_and_the_link_lives(tmp_path: Path) -> None:
