@@ -13,7 +13,7 @@ from edge_agent import plugins
 from edge_agent.config import ConfigError, JobSettings
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
-from edge_agent.policies.rules import RULES, Decision, Policy
+from edge_agent.policies.rules import RULES, SEDNA, Decision, Policy
 from edge_agent.values import as_value
 from messages.settings import beside
 from messages.shapes import Prediction, Value
@@ -126,6 +126,7 @@ def _policy(spec: plugins.Spec, field: str) -> Policy:
         if not callable(made):
             raise plugins.PluginError(f"{field}: {name} returned {type(made).__name__}, not a rule to call")
         return made  # type: ignore[no-any-return]  # a plug-in's rule, callable as was just asked
+    name = SEDNA.get(name, name)
     if name not in RULES:
         raise plugins.PluginError(f'{field} = {name!r}: use {", ".join(RULES)} or "module:name"')
     return plugins.make(f"edge_agent.policies:{name}", options, field)  # type: ignore[no-any-return]

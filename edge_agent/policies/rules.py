@@ -4,8 +4,9 @@ A rule never raises and never fails open: what it cannot judge (NaN, a sum that 
 hard, and the reason says so. Each function here takes the rule's parameters and returns the rule.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf, isfinite, log
+from random import Random
 from typing import Any, NamedTuple
 
 from edge_agent.values import as_boxes, as_value
@@ -58,6 +59,35 @@ def threshold(threshold: float | str = 0.5) -> Policy:
     return decide
 
 
+def ibt(threshold_img: float | str = 0.5, threshold_box: float | str = 0.5) -> Policy:
+    """Hard when at least 1 - threshold_img of an image's boxes score no more than threshold_box.
+
+    Results that are no boxes are judged by their confidence, as if it were the score of one box.
+    """
+    image, box = _number(threshold_img, "threshold_img"), _number(threshold_box, "threshold_box")
+
+    def decide(value: Any) -> Decision:
+        scores = _scores(_read(value, _boxes_or_value))
+        if isinstance(scores, Decision):
+            return scores
+        share = sum(score <= box for score in scores) / len(scores)
+        rank = 1.0 - sum(scores) / len(scores)
+        return Decision(True, "low boxes", rank) if share >= 1.0 - image else Decision(False, "easy", rank)
+
+    return decide
+
+
+def random(random_ratio: float | str = 0.3, seed: int | str | None = None) -> Policy:
+    """Hard by chance, this share of all; a seed makes the chances repeat. What else is known only gives the rank."""
+    ratio, chance = _number(random_ratio, "random_ratio"), Random(seed)
+
+    def decide(value: Any) -> Decision:
+        rank = _by_confidence(_read(value, _boxes_or_value), 0.0).rank
+        return Decision(True, "random", rank) if chance.random() < ratio else Decision(False, "easy", rank)
+
+    return decide
+
+
 def cloud_only() -> Policy:
     """Every sample goes to the hub, the least certain first where the link is scarce."""
 
@@ -79,10 +109,22 @@ def edge_only() -> Policy:
 RULES: dict[str, Callable[..., Policy]] = {
     "cross_entropy": cross_entropy,
     "threshold": threshold,
+    "ibt": ibt,
+    "random": random,
     "cloud_only": cloud_only,
     "edge_only": edge_only,
 }
 """The rules by the names that a config may use."""
+
+SEDNA = {
+    "CrossEntropy": "cross_entropy",
+    "Threshold": "threshold",
+    "IBT": "ibt",
+    "Random": "random",
+    "CloudOnly": "cloud_only",
+    "EdgeOnly": "edge_only",
+}
+"""The same rules by the names of Sedna's registry."""
 
 
 def _judge(confidence: float, limit: float, reason: str) -> Decision:
@@ -93,15 +135,25 @@ def _judge(confidence: float, limit: float, reason: str) -> Decision:
 
 
 def _by_confidence(value: Value | None, limit: float) -> Decision:
-    if isinstance(value, Classes):
-        return _judge(_top(value.probs), limit, "low score")
+    scores = _scores(value)
+    return scores if isinstance(scores, Decision) else _judge(sum(scores) / len(scores), limit, "low score")
+
+
+def _scores(value: Value | None) -> list[float] | Decision:
+    """The scores of an image's boxes, or the one confidence of another result; the decision where there is none."""
     if isinstance(value, Boxes):
-        return _judge(_mean(box.score for box in value.boxes), limit, "low score") if value.boxes else _NO_BOXES
-    if value is None or (isinstance(value, Scalar) and not isfinite(value.scalar)):
+        scores = [_checked(box.score) for box in value.boxes]
+    elif isinstance(value, Classes):
+        scores = [_top(value.probs)]
+    elif value is None or (isinstance(value, Scalar) and not isfinite(value.scalar)):
         return INVALID
-    if value.confidence is None:
+    elif value.confidence is None:
         return _NO_CONFIDENCE
-    return _judge(_checked(value.confidence), limit, "low score")
+    else:
+        scores = [_checked(value.confidence)]
+    if not scores:
+        return _NO_BOXES
+    return INVALID if inf in scores else scores
 
 
 def _certainty(probs: tuple[float, ...]) -> float:
@@ -120,11 +172,6 @@ def _certainty(probs: tuple[float, ...]) -> float:
 
 def _top(probs: tuple[float, ...]) -> float:
     return inf if _certainty(probs) == inf else min(1.0, max(probs))
-
-
-def _mean(scores: Iterable[float]) -> float:
-    checked = [_checked(score) for score in scores]
-    return sum(checked) / len(checked)
 
 
 def _checked(score: float) -> float:

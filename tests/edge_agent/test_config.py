@@ -26,6 +26,13 @@ def test_caps_and_policies_are_tables(tmp_path: Path) -> None:
     assert Agent.from_config(file).settings == settings
 
 
+def test_a_rule_may_have_sednas_name_and_parameters_as_text(tmp_path: Path) -> None:
+    policy = 'policy = {use = "IBT", threshold_img = "0.9", threshold_box = "0.9"}\n'
+    Agent.from_config(write_agent(tmp_path, jobs=JOB + policy))
+    with pytest.raises(ConfigError, match=r"jobs.side.policy: random_ratio is '30': give a number from 0 to 1"):
+        Agent.from_config(write_agent(tmp_path, jobs=JOB + 'policy = {use = "Random", random_ratio = "30"}\n'))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

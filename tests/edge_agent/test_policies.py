@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.policies import cloud_only, cross_entropy, edge_only, threshold
+from edge_agent.policies import cloud_only, cross_entropy, edge_only, ibt, random, threshold
+from edge_agent.policies.rules import RULES, SEDNA
 from messages.shapes import Box, Boxes, Classes, Scalar, Text
 
 
@@ -54,7 +55,7 @@ def test_arrays_and_lists_are_taken_too(given_value) -> None:
 
 
 @pytest.mark.parametrize("junk", [None, "", [[]], np.zeros((2, 2, 2)), object(), [["a"]], np.array(["a", "b"])])
-@pytest.mark.parametrize("rule", [cross_entropy(), threshold(), cloud_only()])
+@pytest.mark.parametrize("rule", [cross_entropy(), threshold(), ibt(), random(1.0), cloud_only()])
 def test_no_input_makes_a_rule_raise_or_fail_open(rule, junk) -> None:
     assert rule(junk).offload
 
@@ -103,11 +104,17 @@ def test_a_bad_parameter_is_named(bad) -> None:
         cross_entropy(bad)
     with pytest.raises(ValueError, match="^threshold is "):
         threshold(bad)
+    with pytest.raises(ValueError, match="^threshold_img is "):
+        ibt(bad)
+    with pytest.raises(ValueError, match="^threshold_box is "):
+        ibt(0.5, bad)
+    with pytest.raises(ValueError, match="^random_ratio is "):
+        random(bad)
 
 
 @given(st.lists(st.floats(width=32), max_size=12))
 def test_any_floats_give_a_decision_with_a_finite_rank(probs: list[float]) -> None:
-    for rule in (cross_entropy(), threshold(), cloud_only()):
+    for rule in (cross_entropy(), threshold(), ibt(), random(), cloud_only()):
         decision = rule(Classes(probs=tuple(probs)))
         assert 0.0 <= decision.rank <= 1.0
 
@@ -117,3 +124,49 @@ def test_cross_entropy_is_one_minus_normalised_entropy(weights: list[float]) -> 
     probs = np.array(weights) / np.sum(weights)
     wanted = -(probs * np.log(probs)).sum() / np.log(len(probs))
     assert cross_entropy(1.0)(Classes(probs=tuple(probs.tolist()))).rank == pytest.approx(wanted, abs=1e-9)
+
+
+# Sedna's formulas, worked out by hand: `ibt` counts the boxes with score <= threshold_box, and an image is hard when
+# their share is >= 1 - threshold_img; `threshold` takes the mean score; `cross_entropy` takes 1 + sum(p ln p) / ln C.
+IBT = [
+    # threshold_img, threshold_box, scores, hard
+    (0.5, 0.5, (0.9, 0.8), False),
+    (0.5, 0.5, (0.9, 0.5), True),  # a score at the threshold counts: 1 of 2
+    (0.5, 0.5, (0.9, 0.8, 0.2), False),  # 1 of 3
+    (0.5, 0.5, (0.9, 0.3, 0.2), True),
+    (0.9, 0.5, (0.9, 0.9, 0.9, 0.2), True),  # 1 of 4 >= 0.1
+    (0.25, 0.5, (0.1, 0.1, 0.1, 0.9), True),  # 3 of 4 >= 0.75
+    (0.2, 0.5, (0.1, 0.1, 0.1, 0.9), False),
+    (1.0, 0.0, (1.0,), True),  # 0 of 1 >= 0
+    (0.0, 1.0, (1.0, 0.2), True),
+    (0.0, 0.9, (1.0, 0.2), False),
+]
+
+
+@pytest.mark.parametrize(("image", "box", "scores", "hard"), IBT)
+def test_ibt_counts_the_boxes_that_score_low(image: float, box: float, scores: tuple[float, ...], hard: bool) -> None:
+    decision = ibt(str(image), box)(boxes(*scores))
+    assert tuple(decision) == (hard, "low boxes" if hard else "easy", pytest.approx(1.0 - sum(scores) / len(scores)))
+
+
+def test_ibt_never_fails_open() -> None:
+    assert ibt(0.0, 0.0)(boxes()) == (True, "no boxes", 1.0)
+    assert ibt(0.0, 0.0)(boxes(0.9, nan)).reason == "invalid"
+    assert ibt()(Scalar(scalar=1.0)).reason == "no confidence"
+    assert [ibt(0.5, 0.3)(Text(text="a", confidence=c)).offload for c in (0.3, 0.31)] == [True, False]
+
+
+def test_random_sends_its_share_and_a_seed_repeats_it() -> None:
+    draws = [[random("0.3", seed=seed)(boxes(0.9)) for _ in range(3)] for seed in (1, 1, 2)]
+    assert draws[0] == draws[1]
+    rules = {seed: random("0.3", seed=seed) for seed in (1, 2)}
+    sent = {seed: [rule(Classes(probs=(0.5, 0.5))).offload for _ in range(4000)] for seed, rule in rules.items()}
+    assert sent[1] != sent[2]
+    assert all(0.27 < sum(share) / 4000 < 0.33 for share in sent.values())
+    assert not any(random(0.0)(boxes()).offload for _ in range(50))
+    assert all(random(1)(boxes()).offload for _ in range(50))
+
+
+def test_sednas_names_are_ours() -> None:
+    assert {name.replace("_", "") for name in RULES} == {name.lower() for name in SEDNA}
+    assert all(SEDNA[name] in RULES for name in SEDNA)
