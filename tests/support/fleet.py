@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -74,6 +75,11 @@ class Disk:
         command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"a full disk needs a file system of its own, so run as root: {done.stderr}"
+
+    def cramp(self, leave: int) -> None:
+        """Leave so many bytes."""
+        with (self.folder / "ballast").open("wb") as file:
+            file.write(bytes(max(0, shutil.disk_usage(self.folder).free - leave)))
 
     def fill(self) -> None:
         """Leave not a byte."""
