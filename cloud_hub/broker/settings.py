@@ -48,9 +48,13 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return False
 
     def passwords(self) -> dict[str, str]:
-        """The accounts' passwords by name. Raises OSError, and ValueError naming an empty file."""
-        found = {name: Path(path).read_text(encoding="utf-8").rstrip("\r\n") for name, path in self.accounts.items()}
-        for name, password in found.items():
-            if not password:
-                raise ValueError(f"accounts.{name}: {self.accounts[name]} is empty")
+        """The accounts' passwords by name. Raises OSError, and ValueError for no text; both name the file."""
+        found = {}
+        for name, path in self.accounts.items():
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"accounts.{name}: {path}: not UTF-8 text") from error
+            if not found[name]:
+                raise ValueError(f"accounts.{name}: {path} is empty")
         return found

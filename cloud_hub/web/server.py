@@ -82,7 +82,10 @@ async def serving(settings: HttpSettings, health: Health, folder: Path) -> Async
 def _token(settings: HttpSettings) -> str:
     if not settings.token_file:
         return ""
-    token = Path(settings.token_file).read_text(encoding="utf-8").strip()
+    try:
+        token = Path(settings.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WebError(f"http.token_file: {settings.token_file}: {error}") from error
     if not token:
         raise WebError(f"http.token_file: {settings.token_file} is empty")
     return token

@@ -26,7 +26,8 @@ def main() -> int:
     try:
         predict, digest = _load(order)
     except (predictor.PredictorFailed, OSError) as error:
-        _say(replies, Broken(str(error)))
+        what = f"{order.predictor} with {order.model}" if order.model else order.predictor
+        _say(replies, Broken(f"{what}: {error}"))
         return 1
     _say(replies, Loaded(digest))
     while True:

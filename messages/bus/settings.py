@@ -65,8 +65,16 @@ class MqttSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return parse_url(self.url)
 
     def password(self) -> str | None:
-        """The content of `password_file` without its line end, or None without one. Raises OSError, ValueError."""
-        return Path(self.password_file).read_text(encoding="utf-8").rstrip("\r\n") if self.password_file else None
+        """The content of `password_file` without its line end, or None without one.
+
+        Raises OSError, and ValueError for what is no text; both name the file.
+        """
+        if not self.password_file:
+            return None
+        try:
+            return Path(self.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"password_file {self.password_file}: not UTF-8 text") from error
 
 
 def parse_url(url: str) -> Endpoint:

@@ -132,9 +132,9 @@ async def test_a_batch_that_takes_too_long_ends_its_worker(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"predictor": "big:broken", "model": "m.bin"}, "No such file"),
-        ({"predictor": "big:broken"}, "ValueError:  has no weights"),
-        ({"predictor": "nowhere:predict"}, "ModuleNotFoundError: No module named 'nowhere'"),
+        ({"predictor": "big:broken", "model": "m.bin"}, "big:broken with m.bin: [Errno 2] No such file"),
+        ({"predictor": "big:broken"}, "big:broken: ValueError:  has no weights"),
+        ({"predictor": "nowhere:predict"}, "nowhere:predict: ModuleNotFoundError: No module named 'nowhere'"),
         ({"predictor": "big:other"}, "AttributeError: module 'big' has no attribute 'other'"),
         ({"predictor": "big:np"}, "big:np is module, not something to call"),
     ],
