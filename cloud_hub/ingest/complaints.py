@@ -27,9 +27,4 @@ class Complaints:
         if len(self._told) > MOST:
             yield f"more sorts of bad input than {MOST} in {NOTE_S:.0f} s: the others are only counted"
         else:
-            yield _printable(f"{topic}: {reason}")
-
-
-def _printable(text: str) -> str:
-    """One line, whatever a sender put into its names."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+            yield f"{topic}: {reason}"

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
-class JournalFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """One line for each record, whatever a sender has put into its names; only a traceback has lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        """The record's text with nothing in it that begins a new line or moves a terminal."""
+        return "".join(c if c.isprintable() else "?" for c in super().formatMessage(record))
+
+
+class JournalFormatter(LineFormatter):
     """Puts the journal's `<N>` priority in front; the journal adds the time itself."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -22,5 +30,5 @@ def set_up(environment: Mapping[str, str], *, level: int = logging.INFO) -> None
     if environment.get("JOURNAL_STREAM"):
         handler.setFormatter(JournalFormatter("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -236,13 +236,6 @@ def test_a_flood_of_different_complaints_does_not_fill_the_log() -> None:
     assert hub.receive(b"").notes == [f"{topic('up/sample')}: empty payload"]
 
 
-def test_a_name_cannot_forge_a_line_of_the_log() -> None:
-    hub = Hub()
-    x = Tensor(dtype="u\n<3>fire\x1b[2J", shape=(2, 2), data=b"")
-    (note,) = hub.receive(encode(sample(1, x=x))).notes
-    assert note == f"{topic('up/sample')}: refused: x.dtype is u?<3>fire?[2J, job digits takes uint8"
-
-
 def test_good_and_bad_in_one_batch_do_not_mind_each_other() -> None:
     hub = Hub()
     payloads = [encode(sample(1)), b"\xc1", encode(sample(2, x=tensor()))[:30], encode(sample(3))]
