@@ -9,15 +9,21 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from messages.settings_check import Key, Problem, check, element
+from messages.settings_check import Key, Problem, check, element, unknown
 from messages.settings_lines import line_of
 
 PREFIX = "SKERRY_"
 """`SKERRY_<SECTION>__<KEY>` overrides `key` in `[section]`; `SKERRY_<KEY>` a key outside of any section."""
+
+FIRST_LEVELS: Final = frozenset(
+    {"node", "namespace", "data_dir", "payload", "beat_s", "mqtt", "outbox", "pace", "jobs"}
+    | {"broker", "http", "limits", "python"}
+)
+"""What begins a variable of one of the programs (or, `python`, of the scripts): a name of none is a typing error."""
 
 
 class _NotASection(Exception):
@@ -31,8 +37,24 @@ class SettingsError(Exception):
     """The settings cannot be used. The text has one line for each problem, ready for a person."""
 
 
+class Gathered(NamedTuple):
+    """A settings file as text and as plain data with the environment's values in it.
+
+    `sources` tells which variable set which key.
+    """
+
+    text: str
+    data: dict[str, Any]
+    sources: dict[Key, str]
+
+
 def load(path: Path, shape: type[T], *, environ: Mapping[str, str] = os.environ) -> T:
-    """Read a settings file. Raises SettingsError.
+    """Read a settings file. Raises SettingsError."""
+    return msgspec.convert(gather(path, shape, environ).data, shape)
+
+
+def gather(path: Path, shape: type[msgspec.Struct], environ: Mapping[str, str]) -> Gathered:
+    """What can be converted to `shape`, and where it comes from. Raises SettingsError.
 
     Of the environment only variables count that name a first level which `shape` has: one environment may serve
     several programs. A value is read as TOML, or is taken as it stands where the setting is a string.
@@ -42,11 +64,12 @@ def load(path: Path, shape: type[T], *, environ: Mapping[str, str] = os.environ)
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    sources = _override(data, shape, environ)
-    problems = check(data, shape)
-    if problems:
-        raise SettingsError("\n".join(_said(problem, path, text, sources) for problem in problems))
-    return msgspec.convert(data, shape)
+    sources: dict[Key, str] = {}
+    wrong = _override(data, shape, environ, sources)
+    wrong += [_said(problem, path, text, sources) for problem in check(data, shape)]
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return Gathered(text, data, sources)
 
 
 def beside(file: Path, path: str) -> Path:
@@ -65,17 +88,21 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _override(data: dict[str, Any], shape: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[Key, str]:
-    """Put the environment's values into `data`; returns which variable set which key."""
-    sources: dict[Key, str] = {}
-    for variable in sorted(environ):
+def _override(
+    data: dict[str, Any], shape: type[msgspec.Struct], environ: Mapping[str, str], sources: dict[Key, str]
+) -> list[str]:
+    """Put the environment's values into `data` and note which variable set which key; returns what is wrong."""
+    own, wrong = set(shape.__struct_encode_fields__), []
+    for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         names = variable.removeprefix(PREFIX).lower().split("__")
-        if variable.startswith(PREFIX) and names[0] in shape.__struct_encode_fields__:
+        if names[0] in own:
             try:
                 sources[_put(data, shape, names, environ[variable])] = variable
             except _NotASection as error:
-                raise SettingsError(f"{variable}: {error} is a value, not a section") from error
-    return sources
+                wrong.append(f"{variable}: {error} is a value, not a section")
+        elif names[0] not in FIRST_LEVELS:
+            wrong.append(f"{variable}: {names[0]}: {unknown(names[0], sorted(own | FIRST_LEVELS))}")
+    return wrong
 
 
 def _put(data: dict[str, Any], shape: Any, names: list[str], value: str) -> Key:

@@ -56,13 +56,14 @@ def _walk_struct(data: dict[str, Any], kind: Any, key: Key) -> Iterator[Problem]
         if name in fields:
             yield from _walk(value, fields[name].type, (*key, name))
         else:
-            yield Problem((*key, name), _unknown(name, list(fields)))
+            yield Problem((*key, name), unknown(name, list(fields)))
     for name, field in fields.items():
         if field.required and name not in data:
             yield Problem((*key, name), "missing")
 
 
-def _unknown(name: str, fields: list[str]) -> str:
+def unknown(name: str, fields: list[str]) -> str:
+    """Says that a name is none of the fields, and which one was probably meant."""
     near = difflib.get_close_matches(name.lower(), fields, n=1, cutoff=0.0)
     return f"unknown key; the nearest is {near[0]!r}" if near else "unknown key; no key is known here"
 

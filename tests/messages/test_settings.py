@@ -166,7 +166,8 @@ def test_the_environment_overrides(file: Path) -> None:
         "SKERRY_LINK__LEVEL": "high",
         "SKERRY_LINK__NAMES": '["x", "y"]',
         "SKERRY_JOBS__FRONT_DOOR__MODEL": "n",
-        "SKERRY_STORE__ROWS": "of another program",
+        "SKERRY_HTTP__PORT": "of another program",
+        "SKERRY_PYTHON": "of the scripts",
         "PATH": "/bin",
     }
     settings = load(file, Shape, environ=environ)
@@ -182,6 +183,7 @@ def test_the_environment_overrides(file: Path) -> None:
         ("SKERRY_LINK__PORT", "many", "SKERRY_LINK__PORT: link.port: expected int, got str"),
         ("SKERRY_LINK", "1", "SKERRY_LINK: link: expected table, got int"),
         ("SKERRY_NODE__NAME", "x", "SKERRY_NODE__NAME: node is a value, not a section"),
+        ("SKERRY_LNK__PORT", "1", "SKERRY_LNK__PORT: lnk: unknown key; the nearest is 'link'"),
         ("SKERRY_JOBS__D__KEEP", "every", "SKERRY_JOBS__D__KEEP: jobs.d.model: missing"),
     ],
 )
