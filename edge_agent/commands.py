@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edge_agent import desk
 from messages.host import logs, stops
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def main() -> int:
     given = _parser().parse_args()
     logs.set_up(os.environ)
     try:
-        return _run(given.config, check_only=given.check_config)
+        return int(given.handle(given))
     except ImportError as error:
         return _fail(FAILED, str(error))
 
@@ -34,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the agent until SIGTERM")
     run.add_argument("--config", required=True, metavar="FILE", help="agent.toml")
     run.add_argument("--check-config", action="store_true", help="say what is wrong with the config, start nothing")
+    run.set_defaults(handle=lambda given: _run(given.config, check_only=given.check_config))
+    desk.add(commands)
     return parser
 
 

@@ -4,15 +4,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 from messages.delivery.sqlite import SqliteStore, connect
 from messages.host.folder import FolderError, locked
+
+DATABASE: Final = "agent.db"
 
 
 @contextmanager
 def opened(folder: Path, *, full: bool) -> Iterator[SqliteStore]:
     """The store in `folder`, for this process alone. `full`: every commit survives a power cut. Raises FolderError."""
-    file = folder / "agent.db"
+    file = folder / DATABASE
     with locked(folder, "agent"), closing(_connect(file, full=full)) as connection:
         yield _store(connection, file)
 

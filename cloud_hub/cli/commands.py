@@ -1,44 +1,35 @@
 """The commands of `cloud-hub`."""
 
 import asyncio
-import logging
 import os
-import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
-from msgspec import Struct, ValidationError, json, structs
+from msgspec import ValidationError, structs
 from rich.console import Console
 from rich.table import Table
 
 from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
-from cloud_hub.cli import tables
+from cloud_hub.cli import desk, tables
+from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, read
 from cloud_hub.cli.run import serve
 from cloud_hub.config import ConfigError, HubSettings, load
-from cloud_hub.store.folder import reading
 from cloud_hub.web.server import WebError
 from messages.bus.settings import MqttSettings
 from messages.host import logs
 from messages.host.folder import FolderError
 
-T = TypeVar("T")
-
-FAILED, CONFIG = 1, 78
-
 app = typer.Typer(help="The hub: big models behind many small agents.", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False)  # fmt: skip
 broker = typer.Typer(help="The MQTT broker in front of the hub.", no_args_is_help=True)
 app.add_typer(broker, name="broker")
-
-_log = logging.getLogger("cloud_hub")
-
-Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="hub.toml")]
-AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
+app.add_typer(desk.dead_letters, name="dead-letters")
+app.add_typer(desk.quarantine, name="quarantine")
+app.add_typer(desk.config, name="config")
+app.command()(desk.samples)
 
 
 @app.command()
@@ -53,14 +44,14 @@ def run(
         settings = load(config)
         mqtt = _mqtt(settings, broker_url)
     except ConfigError as error:
-        _fail(CONFIG, str(error))
+        fail(CONFIG, str(error))
     if check_config:
         typer.echo(f"{config}: fine; jobs: {', '.join(settings.jobs) or 'none'}")
         return
     try:
         asyncio.run(serve(settings, mqtt, config.resolve().parent))
     except (BrokerFailed, FolderError, WebError) as error:
-        _fail(FAILED, str(error))
+        fail(FAILED, str(error))
 
 
 @broker.command("config")
@@ -72,9 +63,9 @@ def broker_config(
     try:
         files = write_broker_files(load(config).broker, out)
     except ConfigError as error:
-        _fail(CONFIG, str(error))
+        fail(CONFIG, str(error))
     except (OSError, ValueError) as error:
-        _fail(FAILED, f"broker: {error}")
+        fail(FAILED, f"broker: {error}")
     for path in files:
         typer.echo(path)
 
@@ -82,9 +73,9 @@ def broker_config(
 @app.command()
 def status(config: Config, as_json: AsJson = False) -> None:
     """Jobs, nodes and what waits."""
-    found = _read(config, tables.status)
+    found = read(config, tables.status)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("job", "samples", "waiting", "answered", "failed")
     for row in found.jobs:
@@ -98,9 +89,9 @@ def status(config: Config, as_json: AsJson = False) -> None:
 @app.command()
 def nodes(config: Config, as_json: AsJson = False) -> None:
     """All nodes that have ever reported."""
-    found = _read(config, tables.nodes)
+    found = read(config, tables.nodes)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     table = Table("node", "state", "heard of", "waits there", "waits here", "version", "models")
     now = time.time_ns() // 1_000_000
@@ -119,25 +110,3 @@ def _mqtt(settings: HubSettings, url: str) -> MqttSettings | None:
         return structs.replace(settings.mqtt, url=url) if settings.mqtt else MqttSettings(url=url)
     except (ValueError, ValidationError) as error:
         raise ConfigError(f"--broker: {error}") from error
-
-
-def _read(config: Path, question: Callable[[sqlite3.Connection], T]) -> T:
-    """Ask the database of a config."""
-    logs.set_up(os.environ)
-    try:
-        with closing(reading(Path(load(config).data_dir))) as reader:
-            return question(reader)
-    except ConfigError as error:
-        _fail(CONFIG, str(error))
-    except (FolderError, sqlite3.Error) as error:
-        _fail(FAILED, str(error))
-
-
-def _print_json(found: Struct | tuple[Struct, ...]) -> None:
-    typer.echo(json.encode(found).decode())
-
-
-def _fail(code: int, text: str) -> NoReturn:
-    for line in text.splitlines():
-        _log.error(line)
-    raise typer.Exit(code)

@@ -3,9 +3,10 @@
 import sqlite3
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import Struct, json, msgpack
 
-from messages.shapes import NodeStatus
+from messages.host.leftovers import Page
+from messages.shapes import NodeStatus, Value
 
 
 class JobRow(Struct, frozen=True):
@@ -41,6 +42,21 @@ class Status(Struct, frozen=True):
     quarantined: int
 
 
+class SampleRow(Struct, frozen=True):
+    """A hard sample without its tensor: what the edge said, and what the big model, if it has. Times: hub's clock."""
+
+    id: int
+    received_at: int
+    node: str
+    job: str
+    sample_id: str
+    reason: str
+    edge: Value
+    answered_at: int | None
+    value: Value | None
+    error: str | None
+
+
 def status(reader: sqlite3.Connection) -> Status:
     """Count what there is."""
     jobs = reader.execute(
@@ -67,6 +83,26 @@ def nodes(reader: sqlite3.Connection) -> tuple[NodeRow, ...]:
         NodeRow(name, online, at, last.backlog_rows, waiting, last.version, last.releases)
         for name, online, at, last, waiting in found
     )
+
+
+def samples(reader: sqlite3.Connection, page: Page, *, node: str, answered: bool | None) -> list[SampleRow]:
+    """A page of the hard samples, oldest first; `answered` asks for those with an answer, or for those without."""
+    found = reader.execute(
+        "SELECT id, received_at, node, job, sample_id, reason, edge, answered_at, value, error FROM samples"
+        " WHERE id > ? AND received_at >= ? AND ? IN ('', job) AND ? IN ('', node)"
+        " AND coalesce((answered_at IS NOT NULL) = ?, 1) ORDER BY id LIMIT ?",
+        (page.after, page.since, page.job, node, answered, page.limit),
+    )
+    return [_sample(*row) for row in found]
+
+
+def _sample(*row: Any) -> SampleRow:
+    *head, edge, answered_at, value, error = row
+    values = (*head, _value(edge), answered_at, value and _value(value), error or None)
+    return SampleRow(*values)
+
+
+_value = msgpack.Decoder(Value).decode
 
 
 def _number(reader: sqlite3.Connection, sql: str) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.store.schema import NewerDatabase
 from messages.delivery.sqlite import connect
+from messages.host import leftovers
 from messages.host.folder import FolderError, locked
 
 DATABASE: Final = "hub.db"
@@ -24,15 +25,7 @@ def opened(folder: Path, *, quarantine_rows: int, dead_rows: int) -> Iterator[Hu
 
 def reading(folder: Path) -> sqlite3.Connection:
     """A connection that only reads, beside a hub that runs or not. Raises FolderError."""
-    file = folder / DATABASE
-    if not file.exists():
-        raise FolderError(f"{file}: is not there; has this hub ever run?")
-    try:
-        connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        connection.execute("SELECT count(*) FROM samples WHERE id < 0")
-    except sqlite3.Error as error:
-        raise FolderError(f"{file}: {error}") from error
-    return connection
+    return leftovers.reading(folder / DATABASE, "hub")
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -12,6 +12,10 @@ class FolderError(Exception):
     """The data folder cannot be used: read-only, full, damaged, or in use. The text names it."""
 
 
+class InUse(FolderError):
+    """Another process of this program has the folder."""
+
+
 @contextmanager
 def locked(folder: Path, program: str) -> Iterator[None]:
     """Make the folder if need be, and keep it for this process alone. Raises FolderError."""
@@ -20,6 +24,21 @@ def locked(folder: Path, program: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def in_use(folder: Path, program: str) -> bool:
+    """Whether a process has the folder now. Makes nothing."""
+    try:
+        lock = os.open(folder / f"{program}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _lock(folder: Path, program: str) -> int:
@@ -33,6 +52,6 @@ def _lock(folder: Path, program: str) -> int:
     except OSError as error:
         os.close(lock)
         if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise FolderError(f"data_dir {folder}: another {program} is using it; give each its own") from error
+            raise InUse(f"data_dir {folder}: another {program} is using it; give each its own") from error
         raise FolderError(f"data_dir {folder}: cannot be locked: {error.strerror}") from error
     return lock

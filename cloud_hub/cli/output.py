@@ -1,0 +1,77 @@
+"""What the commands of `cloud-hub` share: their options, how they read the database, how they print and fail."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from msgspec import Struct, json
+from rich.console import Console
+from rich.table import Table
+
+from cloud_hub.config import ConfigError, load
+from cloud_hub.store.folder import reading
+from messages.host import logs
+from messages.host.folder import FolderError, InUse
+from messages.host.leftovers import cells
+from messages.settings import SettingsError
+
+T = TypeVar("T")
+
+FAILED, USAGE, CONFIG = 1, 2, 78
+
+_log = logging.getLogger("cloud_hub")
+
+Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="hub.toml")]
+AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
+
+
+def read(config: Path, question: Callable[[sqlite3.Connection], T]) -> T:
+    """Ask the database of a config; ends the program in words when that fails."""
+    logs.set_up(os.environ)
+    with told(), closing(reading(Path(load(config).data_dir))) as reader:
+        return question(reader)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what may go wrong in a command into its words and its exit code."""
+    try:
+        yield
+    except (ConfigError, SettingsError) as error:
+        fail(CONFIG, str(error))
+    except InUse:
+        fail(FAILED, "the hub runs, and would not notice: stop it, then try again")
+    except (FolderError, sqlite3.Error) as error:
+        fail(FAILED, str(error))
+    except KeyError as error:
+        fail(FAILED, f"there is no row {error}")
+
+
+def print_json(found: Any) -> None:
+    """Print for programs."""
+    typer.echo(json.encode(found).decode())
+
+
+def print_rows(rows: Sequence[Struct], *, limit: int) -> None:
+    """Print a page of a list for people, and how to go on."""
+    if not rows:
+        typer.echo("nothing")
+        return
+    table = Table(*rows[0].__struct_fields__)
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in cells(row)))
+    Console().print(table)
+    if len(rows) == limit:
+        typer.echo(f"more: --after {rows[-1].id}")  # type: ignore[attr-defined]  # every list's rows have an id
+
+
+def fail(code: int, text: str) -> NoReturn:
+    """Say it in the log, a line for each problem, and end with this exit code."""
+    for line in text.splitlines():
+        _log.error(line)
+    raise typer.Exit(code)
