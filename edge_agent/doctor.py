@@ -1,0 +1,243 @@
+"""`edge-agent doctor`: everything that an agent needs, checked one by one, each with what to do about it.
+
+It starts nothing and makes no file. While the agent runs, its link is left alone: a second login would cut it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from edge_agent import config, jobs, naming, plugins, storage
+from edge_agent.config import AgentSettings, ConfigError
+from edge_agent.core.exchange import NodeOptions
+from edge_agent.core.node import NodeCore
+from edge_agent.jobs import Job
+from edge_agent.sources.feed import Feed, Sample, SourceError
+from messages import channels
+from messages.bus import checkup
+from messages.bus.checkup import Post, Talk
+from messages.bus.protocol import Incoming
+from messages.bus.settings import MqttSettings
+from messages.codec import BadPayload, decode, seal
+from messages.delivery.sqlite import SqliteStore, connect
+from messages.host import checks, findings, folder
+from messages.host.findings import Finding, fail, ok, warn
+from messages.host.folder import FolderError
+from messages.host.leftovers import moment, reading
+from messages.settings import beside
+from messages.shapes import Envelope, Link, Receipt
+
+EXAMPLE: Final = "configs/agent.toml"
+LATE_MS: Final = 3_600_000
+"""What waits for its receipt for longer than an hour is worth a look."""
+
+SAMPLE_S: Final = 5.0
+"""How long a source may take to give its first sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is examined. `mqtt` has its files' whole paths, `data` is the data folder, `now` the wall clock in ms."""
+
+    file: Path
+    settings: AgentSettings
+    mqtt: MqttSettings
+    data: Path
+    running: bool
+    now: Callable[[], int]
+    sample: bool
+
+    @property
+    def database(self) -> Path:
+        """The agent's database."""
+        return self.data / storage.DATABASE
+
+
+def wall_clock() -> int:
+    """The machine's clock in ms."""
+    return time.time_ns() // 1_000_000
+
+
+def examine(file: Path, *, sample: bool = False, now: Callable[[], int] = wall_clock) -> list[Finding]:
+    """All findings, in the order in which a person should act. `sample`: also take one sample from every source."""
+    found = [checks.packages(), checks.shadows(file.resolve().parent), checks.clock(now(), [file])]
+    try:
+        settings = config.load(file)
+        mqtt = config.beside_config(settings.mqtt, file)
+    except ConfigError as error:
+        return found + findings.of_settings("config", str(error), str(file), EXAMPLE)
+    found.append(ok("config", f"node {settings.node}; jobs: {', '.join(settings.jobs) or 'none'}"))
+    data = beside(file, settings.data_dir)
+    running = folder.in_use(data, "agent")
+    setup = Setup(file, settings, mqtt, data, running, now, sample)
+    for check in CHECKS:
+        found += check(setup)
+    return found
+
+
+def _secrets(setup: Setup) -> Iterable[Finding]:
+    for name in ("password_file", "key_file"):
+        path = getattr(setup.mqtt, name)
+        if path:
+            yield checks.secret(f"mqtt.{name}", path)
+
+
+def _data(setup: Setup) -> Iterable[Finding]:
+    caps, name = setup.settings.outbox, setup.data
+    yield checks.data_folder(name, "agent", running=setup.running)
+    yield checks.database(setup.database, "agent", running=setup.running)
+    yield checks.disk(name, caps.sample.bytes + caps.audit.bytes, "outbox.sample.bytes and outbox.audit.bytes")
+
+
+def _waiting(setup: Setup) -> Iterable[Finding]:
+    """The outbox, dead letters and quarantine, read beside an agent that runs or not."""
+    if not setup.database.exists():
+        return
+    try:
+        with closing(reading(setup.database, "agent")) as reader:
+            found = reader.execute("SELECT count(*), min(id) FROM outbox").fetchone()
+            row = reader.execute("SELECT body FROM outbox WHERE id = ?", (found[1],)).fetchone()
+            yield _outbox(found[0], bytes(row[0]) if row else b"", setup.now())
+            yield checks.left(reader, "dead_letters", "edge-agent")
+            yield checks.left(reader, "quarantine", "edge-agent")
+    except FolderError:
+        return  # the check of the database has said it
+
+
+def _outbox(rows: int, oldest: bytes, at: int) -> Finding:
+    if not rows:
+        return ok("outbox", "nothing waits")
+    since = decode(Envelope, seal(oldest, "oldest", 0)).timestamp
+    said = f"{rows} messages wait for a receipt of the hub, the oldest since {moment(since)}"
+    if at - since < LATE_MS:
+        return ok("outbox", said)
+    return warn("outbox", said, "what the checks of broker, login and hub say comes first; nothing is lost meanwhile")
+
+
+def _jobs(setup: Setup) -> Iterable[Finding]:
+    plugins.search_beside(setup.file)
+    for name, settings in setup.settings.jobs.items():
+        try:
+            job = jobs.build(name, settings, setup.file)
+        except ConfigError as error:
+            yield fail(f"job {name}", str(error), _job_cure(str(error), setup.file))
+            continue
+        yield asyncio.run(_run_once(job, take=setup.sample and job.source is not None))
+        job.close()
+
+
+async def _run_once(job: Job, *, take: bool) -> Finding:
+    """Let the engine and the policy judge one sample: the source's, or one of zeros."""
+    import numpy as np
+
+    x = np.zeros(job.engine.input.shape, job.engine.input.dtype)
+    try:
+        if take:
+            x = (await _first(job)).x
+        _, decision = await job.judge(x)
+    except (plugins.PluginFailed, SourceError, jobs.SampleError, TimeoutError) as error:
+        whose = "a sample of its source" if take else "a sample of zeros"
+        said = f"{whose}: {error or f'none came in {SAMPLE_S:g} s'}"
+        return fail(f"job {job.name}", said, _sample_cure(job, take=take))
+    judged = (
+        f"one sample of its source was judged: {decision.reason or 'easy'}" if take else f"takes {job.engine.input}"
+    )
+    return ok(f"job {job.name}", judged)
+
+
+async def _first(job: Job) -> Sample:
+    assert job.source is not None, "asked before"
+    async with asyncio.timeout(SAMPLE_S), Feed(job.source_name, job.source, "every") as feed:
+        async for sample in feed:
+            return sample
+    raise SourceError(f"{job.source_name}: ended before its first sample")
+
+
+def _sample_cure(job: Job, *, take: bool) -> str:
+    if take:
+        return (
+            f"let {job.source_name} yield {job.engine.input}, or name in jobs.{job.name}.model what takes its samples"
+        )
+    return f"correct jobs.{job.name}.model, engine or policy: no sample can be judged"
+
+
+def _job_cure(error: str, file: Path) -> str:
+    cures = {
+        "there is no module": f"put the module beside {file}, or install it",
+        "has no": "write the name of a function or class that is in that module",
+        "No such file": f"put the model there, or correct the path in {file}",
+        "no engine for": "convert the model to .npz or .safetensors, or write an engine of your own",
+        "does not take these options": f"write the options that it takes into its table in {file}",
+    }
+    return next((cure for words, cure in cures.items() if words in error), f"correct it in {file}; {EXAMPLE} explains")
+
+
+def _link(setup: Setup) -> Iterable[Finding]:
+    if setup.running:
+        return [
+            ok("link", "not tried: the agent runs, and a second login would cut it; `stop` it to have this checked")
+        ]
+    return asyncio.run(_try_link(setup))
+
+
+async def _try_link(setup: Setup) -> list[Finding]:
+    found = await checkup.reach(setup.mqtt, "mqtt")
+    if found[-1].problem:
+        return found
+    try:
+        if not setup.database.exists():
+            raise FolderError(setup.database)
+        with storage.opened(setup.data, full=True) as store:
+            said = await _introduce(setup, store)
+    except FolderError:  # nothing is made here, and the check of the database has said what is wrong
+        with closing(connect(Path(":memory:"), full=False)) as memory:
+            said = await _introduce(setup, SqliteStore(memory))
+    node = setup.settings.node
+    tls = not said.protocol and not setup.mqtt.endpoint.tls and await checkup.speaks_tls(setup.mqtt.endpoint)
+    found += checkup.judge(said, setup.mqtt, "mqtt", who=node, tls_there=tls)
+    return [*found, *_hub(said, setup)]
+
+
+async def _introduce(setup: Setup, store: SqliteStore) -> Talk:
+    """Be born and leave again, as the agent would: a hub that is there greets a newborn with an empty receipt."""
+    settings, at = setup.settings, setup.now()
+    options = NodeOptions(node=settings.node, version=naming.version(), form=settings.payload, beat_s=settings.beat_s)
+    core = NodeCore(store, options, stream=f"doctor-{at}", random=Random())
+    core.new_session(at)
+    topic = channels.UP_STATUS.topic(settings.namespace, settings.node)
+    born, gone = (Post(topic, core.status(state, at, Link()).payload) for state in ("online", "offline"))
+    down = channels.downlink(settings.namespace, settings.node)
+    return await checkup.talk(setup.mqtt, settings.node, [down], hello=[born], bye=[gone])
+
+
+def _hub(said: Talk, setup: Setup) -> list[Finding]:
+    """Whether a hub greeted, and what its clock says; nothing where the talk was cut or denied."""
+    if not said.protocol or said.denied or said.ended:
+        return []
+    stamps = [receipt.timestamp for receipt in map(_receipt, said.heard) if receipt is not None]
+    if not stamps:
+        silent = "; or the broker swallows what it denies: MQTT 3.1.1 does not tell" if said.protocol != "5" else ""
+        return [fail("hub", f"no hub greets this node in namespace {setup.settings.namespace!r}{silent}",
+                     "start the hub on this broker, and give it the same namespace")]  # fmt: skip
+    apart = (setup.now() - stamps[0]) / 1000.0
+    if abs(apart) > checks.SKEW_S:
+        ahead = f"this clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} the hub's"
+        return [ok("hub"), warn("hub's clock", ahead, "let NTP keep both clocks: timedatectl set-ntp true")]
+    return [ok("hub", "it greets")]
+
+
+def _receipt(event: Incoming) -> Receipt | None:
+    try:
+        if event.retained or channels.parse(event.topic).channel is not channels.DOWN_RECEIPT:
+            return None
+        return decode(Receipt, event.payload)
+    except (channels.BadTopic, BadPayload):
+        return None
+
+
+CHECKS: Final[tuple[Callable[[Setup], Iterable[Finding]], ...]] = (_secrets, _data, _waiting, _jobs, _link)

@@ -1,0 +1,203 @@
+"""Finds out for a `doctor` why a broker cannot be used: name, port, TLS, login, topics, a second client."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, NamedTuple
+
+from messages.bus.mqtt import MqttBus
+from messages.bus.protocol import Connected, Denied, Disconnected, Event, Incoming, NotConnected, PublishDenied
+from messages.bus.settings import Endpoint, MqttSettings
+from messages.bus.tls import tls_context
+from messages.host.findings import Finding, fail, ok
+
+PATIENCE_S: Final = 5.0
+"""How long a broker may take to accept a connection, and to finish a TLS handshake."""
+
+LOGIN_S: Final = 20.0
+"""How long it may take to answer a login, both versions of MQTT tried."""
+
+WATCH_S: Final = 3.0
+"""For how long a login is watched: a second client with the same id comes back within a second or two."""
+
+_CERTIFICATE: Final = {
+    9: ("is not valid yet", "set this machine's clock, or have the broker's certificate made anew"),
+    10: ("has expired", "renew the broker's certificate; if it has not, set this machine's clock"),
+    62: ("is for another name", "write the name that stands in the certificate into {where}.url"),
+    64: ("is for another address", "write the name that stands in the certificate into {where}.url"),
+}
+_UNKNOWN_AUTHORITY: Final = (
+    "is signed by nobody that this machine trusts",
+    "name the certificate of the authority that signed it in {where}.ca_file",
+)
+
+
+class Post(NamedTuple):
+    """A message to publish while the login is watched."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Talk:
+    """What came of a login. `protocol` is empty when it failed; `ended` says why it failed, or why it was cut later."""
+
+    protocol: str = ""
+    ended: str = ""
+    denied: list[Denied] = field(default_factory=list)
+    heard: list[Incoming] = field(default_factory=list)
+
+
+async def reach(settings: MqttSettings, where: str) -> list[Finding]:
+    """Name, port and TLS, up to the first that fails. `where` is the config's table: "mqtt"."""
+    end = settings.endpoint
+    try:
+        await asyncio.get_running_loop().getaddrinfo(end.host, end.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        said = f"the name {end.host!r} has no address: {error.strerror or error}"
+        return [fail("address", said, f"correct {where}.url, or repair the name service (DNS, /etc/hosts)")]
+    found = [ok("address"), await _port(end, where)]
+    if end.tls and not found[-1].problem:
+        found.append(await _tls(settings, where))
+    return found
+
+
+async def talk(
+    settings: MqttSettings, client_id: str, subscriptions: Sequence[str], *, hello: Sequence[Post], bye: Sequence[Post]
+) -> Talk:
+    """Log in, say `hello`, look for a while at what happens, and say `bye`. Nothing that is heard is acknowledged."""
+    said = Talk()
+    bus = MqttBus(settings, client_id=client_id, subscriptions=subscriptions, will=None, random=Random())
+    async with bus:
+        try:
+            async with asyncio.timeout(LOGIN_S) as patience:
+                async for event in bus.events():
+                    _note(said, event)
+                    if said.ended:
+                        return said
+                    if isinstance(event, Connected):
+                        patience.reschedule(asyncio.get_running_loop().time() + WATCH_S)
+                        await _publish(bus, hello, said)
+        except TimeoutError:
+            if not said.protocol:
+                said.ended = f"{settings.endpoint}: takes the connection, and does not answer a login"
+        with suppress(NotConnected):
+            for post in bye:
+                bus.post(*post)
+    return said
+
+
+async def speaks_tls(end: Endpoint) -> bool:
+    """Whether TLS is spoken there, whoever it is."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return await _connect(end, context) is None
+
+
+def judge(said: Talk, settings: MqttSettings, where: str, *, who: str, tls_there: bool) -> list[Finding]:
+    """What a login came to. `who` is the name that the broker should know; `tls_there`: it speaks TLS on that port."""
+    if not said.protocol:
+        return [fail("login", said.ended, _login_cure(said.ended, settings, where, tls_there=tls_there))]
+    found = [ok("login", f"MQTT {said.protocol}")]
+    for name in ("subscription", "publish"):
+        denied = [item for item in said.denied if item.reason.startswith("subscription") == (name == "subscription")]
+        found += [
+            fail(name, f"the broker denies {item.topic}: {item.reason}", _acl_cure(who, where)) for item in denied
+        ]
+        if not denied and not (said.ended and name == "publish"):
+            found.append(ok(name, "" if name == "subscription" or said.protocol == "5" else _SILENT))
+    if said.ended:
+        cure = f"stop the other program, or give this one a name of its own: the broker knows both as {who!r}"
+        found.append(fail("second client", f"cut off right after the login: {said.ended}", cure))
+    else:
+        found.append(ok("second client"))
+    return found
+
+
+_SILENT: Final = "as far as MQTT 3.1.1 tells"
+
+
+def _login_cure(ended: str, settings: MqttSettings, where: str, *, tls_there: bool) -> str:
+    if "Bad user name" in ended:
+        return f"correct {where}.username and the password in {where}.password_file"
+    if "Not authorized" in ended and not settings.username:
+        return f"this broker wants a login: set {where}.username and {where}.password_file"
+    if "Not authorized" in ended:
+        return f"correct the password in {where}.password_file, or give {settings.username!r} an account at the broker"
+    if tls_there and not settings.endpoint.tls:
+        return f"TLS is spoken there: write mqtts:// in {where}.url"
+    if "client certificate" in ended:
+        return f"set {where}.cert_file and {where}.key_file, if it does; else see the broker's log"
+    return "see the broker's own log: it says why"
+
+
+def _acl_cure(who: str, where: str) -> str:
+    return f"log in as {who!r} ({where}.username), or grant it the topic: `cloud-hub broker config` writes such rules"
+
+
+async def _port(end: Endpoint, where: str) -> Finding:
+    error = await _connect(end, None)
+    if error is None:
+        return ok("broker", str(end))
+    if isinstance(error, TimeoutError):
+        said, cure = f"{end}: no answer in {PATIENCE_S:g} s", "look for a firewall between, or correct {where}.url"
+    elif isinstance(error, ConnectionRefusedError):
+        said, cure = f"{end}: nothing listens there", "start the broker, or correct {where}.url"
+    else:
+        said, cure = f"{end}: {error.strerror or error}", "connect this machine to the network, or correct {where}.url"
+    return fail("broker", said, cure.format(where=where))
+
+
+async def _tls(settings: MqttSettings, where: str) -> Finding:
+    end = settings.endpoint
+    try:
+        context = tls_context(settings)
+    except OSError as error:  # OpenSSL's own errors are among them
+        files = ", ".join(filter(None, (settings.ca_file, settings.cert_file, settings.key_file)))
+        return fail("tls", f"{files}: {error}", f"put PEM files into {where}.ca_file, cert_file and key_file")
+    problem = await _connect(end, context)
+    if problem is None:
+        return ok("tls")
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        said, cure = _CERTIFICATE.get(problem.verify_code, _UNKNOWN_AUTHORITY)
+        words = f"the certificate of {end} {said} ({problem.verify_message})"
+        return fail("tls", words, cure.format(where=where))
+    return fail("tls", f"{end}: no TLS is spoken there", f"write mqtt:// in {where}.url, or the broker's port for TLS")
+
+
+async def _connect(end: Endpoint, context: ssl.SSLContext | None) -> OSError | None:
+    """What goes wrong when a connection is opened, and closed again; None when nothing does."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            _, writer = await asyncio.open_connection(end.host, end.port, ssl=context)
+    except OSError as error:
+        return error
+    writer.close()
+    return None
+
+
+def _note(said: Talk, event: Event) -> None:
+    match event:
+        case Connected(protocol):
+            said.protocol = protocol
+        case Denied():
+            said.denied.append(event)
+        case Incoming():
+            said.heard.append(event)
+        case Disconnected(reason):
+            said.ended = reason
+
+
+async def _publish(bus: MqttBus, posts: Sequence[Post], said: Talk) -> None:
+    for post in posts:
+        try:
+            await bus.publish(post.topic, post.payload)
+        except PublishDenied as error:
+            said.denied.append(Denied(post.topic, str(error).removeprefix(f"topic {post.topic}: ")))
+        except NotConnected:
+            return  # the next event tells why
