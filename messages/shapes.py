@@ -108,9 +108,15 @@ class Answer(JobMessage, frozen=True, kw_only=True):
 
 
 class Reading(JobMessage, frozen=True, kw_only=True):
-    """A sample that another app on the device hands in."""
+    """A sample that another app on the device hands in: a typed array, or nested lists of numbers.
 
-    sample_id: str
+    `event_id` is the app's own, and must be another for every sample. The topic names the job; `sample_id` is the
+    event's id where it is left out, and a `timestamp` of 0 is now.
+    """
+
+    timestamp: Natural = 0
+    job: str = ""
+    sample_id: str = ""
     x: Tensor | list[object]
 
 

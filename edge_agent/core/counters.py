@@ -8,6 +8,7 @@ class Counters:
     """What one job did since the agent's start. `all` counts inferences, `hard` those that were sent on.
 
     `unsent` were hard but found no room on the disk; `skipped` are readings that newer ones overtook unseen.
+    `refused` are readings of other apps that could not be used, or came faster than they may.
     """
 
     all: int = 0
@@ -16,9 +17,20 @@ class Counters:
     skipped: int = 0
     answered: int = 0
     failed: int = 0
+    refused: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+
+    def add(self, reason: str, *, offload: bool, kept: bool) -> None:
+        """Count one sample; `kept` says that there was room to store it for the hub."""
+        self.all += 1
+        self.hard += kept
+        self.unsent += offload and not kept
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
     def figures(self) -> dict[str, float]:
         """As a report carries them."""
-        own = {name: float(getattr(self, name)) for name in ("all", "hard", "unsent", "skipped", "answered", "failed")}
+        own = {name: float(getattr(self, name)) for name in _NUMBERS}
         return own | {f"reason.{reason}": float(number) for reason, number in self.reasons.items()}
+
+
+_NUMBERS = ("all", "hard", "unsent", "skipped", "answered", "failed", "refused")

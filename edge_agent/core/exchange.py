@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from msgspec import Struct
 
+from edge_agent.core.readings import Handed
 from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.receiver import Verdict
@@ -25,7 +27,7 @@ class NodeOptions(Struct, frozen=True, kw_only=True):
 
 
 class Observation(Struct, frozen=True, kw_only=True):
-    """One sample with what the edge model and the policy said of it. `x` is called for only when it is sent."""
+    """One sample with what the edge model and the policy said of it; `handed` when another app handed it in."""
 
     job: str
     sample_id: str
@@ -35,6 +37,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     rank: float = 0.0
     model: str = ""
     audit: bool = False
+    handed: Handed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,14 @@ class Taken:
     content: bytes
     verdict: Verdict
     final: Prediction | None = None
+
+
+class Told(Enum):
+    """What became of a final prediction: the apps have it, they could not be reached, or the sink failed."""
+
+    TOLD = "told"
+    AWAY = "away"
+    FAILED = "failed"
 
 
 def final(answer: Answer, at: int) -> Prediction:

@@ -11,19 +11,24 @@ from typing import Literal
 
 from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken, final, unanswered
+from edge_agent.core.readings import Readings
+from edge_agent.core.replies import Replies
 from edge_agent.values import is_finite
 from messages import channels
 from messages.channels import HUB
-from messages.codec import BadPayload, decode, encode, encode_body, fingerprint
+from messages.codec import BadPayload, decode, encode_body, fingerprint
 from messages.delivery.bounds import Bounds
 from messages.delivery.receiver import Receiver, Verdict
-from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined
+from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined, Totals
 from messages.delivery.sender import Outgoing, Sender
 from messages.delivery.store import Store, StoreFull
-from messages.shapes import Answer, HardSample, Link, NodeStatus, Prediction, Receipt, Refusal, Report, Tensor
+from messages.shapes import Answer, Deferral, HardSample, Link, Prediction, Receipt, Refusal, Report, Tensor
 
 FULL_S = 1.0
 """How long to wait before a full disk is tried again."""
+
+AWAY_S = 15.0
+"""When the hub should offer an answer again that the device's apps could not be given."""
 
 FORGET_S = 7 * 86_400.0
 """For how long (run time) a stream of the hub is remembered after it fell silent."""
@@ -38,12 +43,12 @@ class NodeCore:
         self.counters: dict[str, Counters] = {}
         self.releases: dict[str, str] = {}
         self._store = store
-        self._stream = stream
-        self._replies = 0
+        self._replies = Replies(stream, options)
         self._bounds = Bounds(store, options.caps)
         self._receiver = Receiver(store)
         self._sender = Sender(store, HUB, stream, pace=options.pace, random=random)
         self._unwritten: dict[Entry, int] = {}
+        self.readings = Readings(store)
         self._launched: list[Outgoing] = []
         self._ended: list[Prediction] = []
         self._retry_at = 0.0
@@ -60,12 +65,11 @@ class NodeCore:
 
         It is provisional when the sample was stored to be sent. A full disk makes it final: no answer will come.
         """
-        counters = self._counters(seen.job)
-        counters.all += 1
-        counters.reasons[seen.reason] = counters.reasons.get(seen.reason, 0) + 1
         provisional = seen.offload and x is not None and self._keep(seen, x, now, at)
-        counters.hard += provisional
-        counters.unsent += seen.offload and not provisional
+        if seen.handed is not None and not provisional:
+            self.readings.note(seen.handed, now)
+        if seen.handed is None or not seen.handed.again:
+            self._counters(seen.job).add(seen.reason, offload=seen.offload, kept=provisional)
         return Prediction(
             event_id=seen.sample_id, timestamp=at, job=seen.job, sample_id=seen.sample_id, value=seen.value,
             provisional=provisional, origin="edge", reason=seen.reason,
@@ -111,11 +115,12 @@ class NodeCore:
             counters.answered += not answer.error
             counters.failed += bool(answer.error)
         done = tuple(item.answer.event_id for item in taken if not _is_bad(item))
-        receipt = Receipt(
-            event_id=self._reply_id(), timestamp=at, done=done, refused=tuple(refused),
-            credit=self.options.pace.window,
-        )  # fmt: skip
-        return [Post(channels.UP_RECEIPT.path, encode(receipt, self.options.form))]
+        return [self._replies.receipt(at, done=done, refused=tuple(refused))]
+
+    def defer(self, taken: Taken, at: int) -> list[Post]:
+        """The apps cannot be reached: tell the hub to keep an answer and send it again."""
+        later = Deferral(event_id=taken.answer.event_id, retry_s=AWAY_S, reason="the device's apps are away")
+        return [self._replies.receipt(at, later=(later,))]
 
     def due(self, now: float, at: int) -> list[Post]:
         """What to publish now. Publish it only after this returned: it is committed then."""
@@ -168,17 +173,17 @@ class NodeCore:
         except StoreFull:
             self._undo()
         self._sender.wake()
+        self.readings.write(now)
         return self.status("online", at, link)
 
     def status(self, state: Literal["online", "offline"], at: int, link: Link) -> Post:
         """Birth, heartbeat, or (as last will or at a clean stop) death."""
         totals = [self._store.totals(kind) for kind in Kind]
-        status = NodeStatus(
-            event_id=self._reply_id(), timestamp=at, state=state, session=self.session, beat_s=self.options.beat_s,
-            backlog_rows=sum(t.rows for t in totals), backlog_bytes=sum(t.bytes for t in totals),
-            streams=self._sender.streams, releases=dict(self.releases), link=link, version=self.options.version,
+        backlog = Totals(sum(t.rows for t in totals), sum(t.bytes for t in totals))
+        return self._replies.status(
+            state, at, backlog, session=self.session, streams=self._sender.streams, releases=dict(self.releases),
+            link=link,
         )  # fmt: skip
-        return Post(channels.UP_STATUS.path, encode(status, self.options.form), retain=True)
 
     def _keep(self, seen: Observation, x: Tensor, now: float, at: int) -> bool:
         kind = Kind.AUDIT if seen.audit else Kind.SAMPLE
@@ -193,6 +198,8 @@ class NodeCore:
         )  # fmt: skip
         try:
             with self._store.transaction():
+                if seen.handed is not None:
+                    self.readings.keep(seen.handed, now)
                 self._bounds.put(draft)
                 self._sender.wake()
                 launched = self._sender.due(now, at)
@@ -281,10 +288,6 @@ class NodeCore:
 
     def _counters(self, job: str) -> Counters:
         return self.counters.setdefault(job, Counters())
-
-    def _reply_id(self) -> str:
-        self._replies += 1
-        return f"{self._stream}-r.{self._replies}"
 
 
 def _is_bad(item: Taken) -> bool:

@@ -37,6 +37,7 @@ class MemoryStore:
         self._dead: dict[int, tuple[Row, str, int]] = {}
         self._bad: dict[int, Quarantined] = {}
         self._numbers: dict[str, int] = {}
+        self._handed: dict[tuple[str, str], tuple[bytes, float]] = {}
         self._ids: dict[str, int] = {"row": 0, "dead": 0, "bad": 0}
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
         self._depth = 0
@@ -166,6 +167,20 @@ class MemoryStore:
 
     def ledger(self) -> dict[Entry, int]:
         return dict(self._ledger)
+
+    def remember(self, job: str, event_id: str, content: bytes, now: float) -> None:
+        self._set(self._handed, (job, event_id), (content, now))
+
+    def remembered(self, job: str, event_id: str) -> bytes | None:
+        found = self._handed.get((job, event_id))
+        return None if found is None else found[0]
+
+    def forget_remembered(self, before: float, most: int) -> None:
+        times = sorted((at for _, at in self._handed.values()), reverse=True)
+        last = times[most] if len(times) > most else -1.0
+        for key, (_, at) in list(self._handed.items()):
+            if at < before or at <= last:
+                self._set(self._handed, key, self._absent)
 
     def recall(self, name: str) -> int:
         return self._numbers.get(name, 0)

@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS dead_letters (
 CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
     size INTEGER NOT NULL, head BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS handed (
+    job TEXT NOT NULL, event_id TEXT NOT NULL, content BLOB NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (job, event_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS handed_age ON handed (at);
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
@@ -88,9 +92,8 @@ class SqliteStore:
 
     def latest(self) -> float:
         """The highest run time that any row knows, in seconds; a process counts on from there."""
-        found = self._sql("SELECT max(coalesce((SELECT max(created) FROM outbox), 0),"
-                          " coalesce((SELECT max(touched) FROM inbox), 0))").fetchone()  # fmt: skip
-        return float(found[0])
+        times = "SELECT max(created) FROM outbox", "SELECT max(touched) FROM inbox", "SELECT max(at) FROM handed"
+        return max(float(self._sql(time).fetchone()[0] or 0.0) for time in times)
 
     # outbox
 
@@ -200,6 +203,20 @@ class SqliteStore:
 
     def record(self, name: str, value: int) -> None:
         self._sql("INSERT OR REPLACE INTO numbers VALUES (?, ?)", (name, value))
+
+    # what apps handed in
+
+    def remember(self, job: str, event_id: str, content: bytes, now: float) -> None:
+        self._sql("INSERT OR REPLACE INTO handed VALUES (?, ?, ?, ?)", (job, event_id, content, now))
+
+    def remembered(self, job: str, event_id: str) -> bytes | None:
+        sql = "SELECT content FROM handed WHERE job = ? AND event_id = ?"
+        found = self._sql(sql, (job, event_id)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def forget_remembered(self, before: float, most: int) -> None:
+        last = self._sql("SELECT at FROM handed ORDER BY at DESC LIMIT 1 OFFSET ?", (most,)).fetchone()
+        self._sql("DELETE FROM handed WHERE at < ? OR at <= ?", (before, -1.0 if last is None else last[0]))
 
     def _write_counts(self) -> None:
         if not self._counts:

@@ -97,7 +97,20 @@ class Numbers(Protocol):
         """Keep a number."""
 
 
-class Store(Outbox, Inbox, Books, Numbers, Protocol):
+class Handed(Protocol):
+    """The ids under which other apps handed something in, by job."""
+
+    def remember(self, job: str, event_id: str, content: bytes, now: float) -> None:
+        """Keep an id with its content's fingerprint, at this run time."""
+
+    def remembered(self, job: str, event_id: str) -> bytes | None:
+        """The fingerprint that an id came with; None for one never seen or forgotten."""
+
+    def forget_remembered(self, before: float, most: int) -> None:
+        """Forget the ids from before `before` (run time), and the oldest beyond `most`."""
+
+
+class Store(Outbox, Inbox, Books, Numbers, Handed, Protocol):
     """All that delivery keeps."""
 
     def transaction(self) -> AbstractContextManager[None]:

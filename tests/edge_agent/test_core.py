@@ -128,6 +128,7 @@ def test_the_counters_are_exact() -> None:
         "hard": 3.0,
         "unsent": 0.0,
         "skipped": 0.0,
+        "refused": 0.0,
         "answered": 1.0,
         "failed": 1.0,
         "reason.hard": 3.0,
