@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -19,19 +20,21 @@ from typing import TYPE_CHECKING, Any, Self
 from edge_agent import naming  # before anything of `messages`, to say so when that is not ours
 
 # isort: split
-from edge_agent import config, jobs, plugins, storage
+from edge_agent import buses, config, jobs, plugins, storage
 from edge_agent.answers import EdgeAnswer, Expected
+from edge_agent.apps import Apps
+from edge_agent.buses import MakeAppsBus, MakeBus
 from edge_agent.config import AgentSettings
 from edge_agent.core.counters import Counters
-from edge_agent.core.exchange import NodeOptions, Observation
+from edge_agent.core.exchange import NodeOptions, Observation, Told
 from edge_agent.core.node import NodeCore
+from edge_agent.core.readings import Handed
 from edge_agent.jobs import Job
-from edge_agent.link import HubLink, MakeBus
+from edge_agent.link import HubLink
 from edge_agent.sources.drive import drive
 from edge_agent.values import is_finite
 from edge_agent.watch import Watch
-from messages import channels
-from messages.bus.protocol import Bus, Will
+from messages.bus.protocol import Incoming
 from messages.codec import Format
 from messages.delivery.rows import Kind
 from messages.delivery.sqlite import SqliteStore
@@ -49,11 +52,20 @@ _log = logging.getLogger("edge_agent")
 class Agent:
     """One node at run time. Enter it to open its folder and go online; leaving it says goodbye and keeps every row."""
 
-    def __init__(self, settings: AgentSettings, config_file: Path, *, make_bus: MakeBus | None = None) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        config_file: Path,
+        *,
+        make_bus: MakeBus | None = None,
+        make_apps_bus: MakeAppsBus | None = None,
+    ) -> None:
         self.settings = settings
         self._config_file = config_file
-        self._make_bus = make_bus or mqtt(settings, config_file)
+        self._make_bus = make_bus or buses.to_hub(settings, config_file)
+        self._make_apps_bus = make_apps_bus or buses.to_apps(settings, config_file)
         self._jobs = {name: jobs.build(name, job, config_file) for name, job in settings.jobs.items()}
+        self._apps: Apps | None = None
         self._expected = Expected()
         self._exit = AsyncExitStack()
         self._stop = asyncio.Event()
@@ -72,13 +84,14 @@ class Agent:
         """Open the data folder and start. Raises FolderError."""
         async with AsyncExitStack() as stack:
             folder = beside(self._config_file, self.settings.data_dir)
-            self.store = stack.enter_context(storage.opened(folder, full=self.settings.outbox.sync == "full"))
+            self.store = stack.enter_context(storage.opened(folder, full=self._syncs_fully()))
             self._start(self.store)
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             running = [
                 self._tasks.create_task(self.link.read(), name="read the bus"),
                 self._tasks.create_task(self.link.keep_time(), name="keep time"),
             ]
+            running += self._start_apps()
             stack.callback(self._leave, running)
             self._exit = stack.pop_all()
         return self
@@ -101,13 +114,18 @@ class Agent:
         `job` may be left out when there is only one. Without a `sample_id` one is drawn. Raises SampleError when `x`
         is not what the job's engine takes.
         """
+        return await self._infer(x, job=job, sample_id=sample_id)
+
+    async def _infer(
+        self, x: "np.ndarray[Any, Any]", *, job: str, sample_id: str, handed: Handed | None = None
+    ) -> EdgeAnswer:
         task = self._job(job)
         value, (offload, reason, rank) = await task.judge(x)
         if offload and self.settings.payload is Format.JSON and not is_finite(value):
             value = Classes(probs=())
         seen = Observation(
             job=task.name, sample_id=sample_id or self._draw_id(), value=value, offload=offload, reason=reason,
-            rank=rank, model=task.engine.digest,
+            rank=rank, model=task.engine.digest, handed=handed,
         )  # fmt: skip
         clock = self._clock
         prediction = self._core.observe(seen, pack(x) if offload else None, clock.now(), clock.at())
@@ -116,6 +134,8 @@ class Agent:
             final = self._expected.expect(task.name, seen.sample_id)
             self.link.pump()
         self._hand_over(task, prediction)
+        if self._apps is not None:
+            self._apps.tell(prediction)
         return EdgeAnswer(prediction, final)
 
     async def run(self) -> None:
@@ -149,13 +169,28 @@ class Agent:
         """What a job did since the start: hard / all is the share of samples that were sent on."""
         return self._core.counters.setdefault(self._job(job).name, Counters())
 
-    def deliver(self, final: Prediction) -> bool:
-        """Take a final prediction from the link; False asks for it again later."""
-        job = self._jobs.get(final.job)
-        if job is not None and not self._hand_over(job, final):
+    def deliver(self, final: Prediction, then: Callable[[Told], None]) -> None:
+        """Give a final prediction from the link to the apps, then to the job's sink and to whoever waits for it."""
+        finish = partial(self._deliver_here, final, then)
+        if self._apps is None:
+            finish(Told.TOLD)
+        else:
+            self._apps.confirm(final, finish)
+
+    def hear(self, reading: Incoming) -> bool:
+        """Take a reading that came over the hub's broker, if apps may come in there."""
+        if self._apps is None or self.settings.apps is None or not self.settings.apps.shared:
             return False
-        self._expected.settle(final)
+        self._apps.take(reading)
         return True
+
+    def _deliver_here(self, final: Prediction, then: Callable[[Told], None], told: Told) -> None:
+        job = self._jobs.get(final.job)
+        if told is Told.TOLD and job is not None and not self._hand_over(job, final):
+            told = Told.FAILED
+        if told is Told.TOLD:
+            self._expected.settle(final)
+        then(told)
 
     def look(self, silent_s: float) -> None:
         """Let the link have the log told what went wrong lately."""
@@ -177,9 +212,26 @@ class Agent:
         names = ", ".join(self._jobs) or "none"
         _log.info("node %s starts: jobs %s; %d messages wait from before", settings.node, names, self.backlog)
 
+    def _syncs_fully(self) -> bool:
+        """What an app handed in is promised to it: it survives a power cut."""
+        return self.settings.outbox.sync == "full" or self.settings.apps is not None
+
+    def _start_apps(self) -> list[asyncio.Task[None]]:
+        settings = self.settings.apps
+        if settings is None:
+            return []
+        bus = self.link.bus if self._make_apps_bus is None else self._make_apps_bus()
+        self._apps = Apps(bus, self._core, self._clock, namespace=self.settings.namespace, credit=settings.credit)
+        running = self._apps.start(self._jobs, self._infer, self._tasks)
+        if not settings.shared:
+            running.append(self._tasks.create_task(self._apps.read(), name="read the apps' bus"))
+        return running
+
     def _leave(self, running: list[asyncio.Task[None]]) -> None:
         for task in running:
             task.cancel()
+        if self._apps is not None:
+            self._apps.close()
         for job in self._jobs.values():
             job.close()
 
@@ -208,16 +260,3 @@ class Agent:
     def _draw_id(self) -> str:
         self._ids += 1
         return f"{self._stream}-{self._ids}"
-
-
-def mqtt(settings: AgentSettings, config_file: Path) -> MakeBus:
-    """The bus that a config names. Raises ConfigError when one of its files is missing."""
-    broker = config.beside_config(settings.mqtt, config_file)
-
-    def make(will: Callable[[], Will]) -> Bus:
-        from messages.bus.mqtt import MqttBus
-
-        down = channels.downlink(settings.namespace, settings.node)
-        return MqttBus(broker, client_id=settings.node, subscriptions=[down], will=will, random=Random())
-
-    return make

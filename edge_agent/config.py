@@ -55,6 +55,46 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     restart: Literal["never", "on-failure", "always"] = "on-failure"
 
 
+class AppsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the device's other programs hand in samples and hear predictions.
+
+    `broker` is the URL of the device's own broker, or "hub" for the hub's, where the hub must let them in by name. At
+    most `credit` readings of a job may wait for their answers. Raises ValueError naming the field.
+    """
+
+    broker: str
+    username: str = ""
+    password_file: str = ""
+    ca_file: str = ""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    credit: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.credit <= 10_000:
+            raise ValueError(f"credit {self.credit}: use 1 to 10000")
+        try:
+            self.mqtt  # noqa: B018  # made to be checked
+        except ValueError as error:
+            raise ValueError(str(error).replace("url", "broker", 1)) from None
+        if self.shared and (self.username or self.password_file or self.ca_file):
+            raise ValueError('broker = "hub": username, password_file and ca_file stand in [mqtt]')
+
+    @property
+    def shared(self) -> bool:
+        """Whether the apps come in over the hub's broker."""
+        return self.broker == "hub"
+
+    @property
+    def mqtt(self) -> MqttSettings | None:
+        """The device's own broker; None for the hub's."""
+        if self.shared:
+            return None
+        return MqttSettings(
+            url=self.broker, username=self.username, password_file=self.password_file, ca_file=self.ca_file,
+            protocol=self.protocol, receive_maximum=self.credit, retry_last_s=10.0,
+        )  # fmt: skip
+
+
 class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """agent.toml. Paths are relative to the file's folder. `beat_s` is the time between two heartbeats."""
 
@@ -66,6 +106,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     beat_s: float = 30.0
     outbox: OutboxSettings = OutboxSettings()
     pace: Pace = Pace()
+    apps: AppsSettings | None = None
     jobs: dict[str, JobSettings] = {}
 
 
@@ -99,11 +140,11 @@ def load(path: Path) -> AgentSettings:
     return settings
 
 
-def beside_config(mqtt: MqttSettings, config_file: Path) -> MqttSettings:
+def beside_config(mqtt: MqttSettings, config_file: Path, section: str = "mqtt") -> MqttSettings:
     """The settings with the paths of their files made whole. Raises ConfigError when a file cannot be read."""
     files = {name: getattr(mqtt, name) for name in ("password_file", "ca_file", "cert_file", "key_file")}
     found = {name: beside(config_file, path) for name, path in files.items() if path}
     for name, path in found.items():
         if not os.access(path, os.R_OK):
-            raise ConfigError(f"mqtt.{name}: {path} is not there, or may not be read")
+            raise ConfigError(f"{section}.{name}: {path} is not there, or may not be read")
     return structs.replace(mqtt, **{name: str(path) for name, path in found.items()})

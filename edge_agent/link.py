@@ -3,21 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
+from edge_agent.buses import MakeBus
 from edge_agent.config import AgentSettings
-from edge_agent.core.exchange import Post, Taken
+from edge_agent.core.exchange import Post, Taken, Told
 from edge_agent.core.node import NodeCore
 from edge_agent.flaps import Flaps
 from messages import channels
-from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected, Will
+from messages.bus.protocol import Connected, Denied, Disconnected, Incoming, NotConnected, Will
 from messages.host.clock import Clock
 from messages.shapes import Link as LinkState
 from messages.shapes import Prediction
-
-MakeBus = Callable[[Callable[[], Will]], Bus]
-"""Makes the bus; it is given the function that makes the last will of each connection."""
 
 LOOK_S = 5.0
 """How often the log is told what went wrong."""
@@ -37,8 +35,11 @@ _log = logging.getLogger("edge_agent")
 class Owner(Protocol):
     """Whom the link serves."""
 
-    def deliver(self, final: Prediction) -> bool:
-        """Take a final prediction; when this says False, nothing is receipted and the hub sends it again."""
+    def deliver(self, final: Prediction, then: Callable[[Told], None]) -> None:
+        """Give a final prediction to the apps, and say what became of it: only what they have is receipted."""
+
+    def hear(self, reading: Incoming) -> bool:
+        """Take a message that may be an app's reading; False when no app may come in here."""
 
     def look(self, silent_s: float) -> None:
         """Say in the log what went wrong lately; `silent_s` is for how long the hub owes a receipt."""
@@ -54,7 +55,7 @@ class HubLink:
         self._core = core
         self._clock = clock
         self._settings = settings
-        self._bus = make_bus(self._will)
+        self.bus = self._bus = make_bus(self._will)
         self._owner = owner
         self._topics: dict[str, str] = {}
         self._path = lru_cache(256)(_path)
@@ -104,7 +105,7 @@ class HubLink:
         now = self._clock.now()
         self._post(self._core.due(now, self._clock.at()))
         for ended in self._core.take_ended():
-            self._owner.deliver(ended)
+            self._owner.deliver(ended, _ignore)
         wake = self._core.sender.wake_at()
         if wake is not None and wake < self._wake:
             self._wake = max(wake, now + REST_S)
@@ -129,14 +130,28 @@ class HubLink:
             return
 
     def _take(self, event: Incoming) -> None:
+        if self._path(event.topic) == channels.IN.path and self._owner.hear(event):
+            return
         taken = self._read(event)
         if taken is None:
             self._bus.ack(event)
             self.pump()
             return
-        if taken.final is not None and not self._owner.deliver(taken.final):
-            self._bus.ack(event)
+        if taken.final is None:
+            self._keep(taken, event)
+        else:
+            self._owner.deliver(taken.final, partial(self._told, taken, event))
+
+    def _told(self, taken: Taken, event: Incoming, told: Told) -> None:
+        """The apps have an answer, or not; then the hub offers it again."""
+        if told is Told.TOLD:
+            self._keep(taken, event)
             return
+        if told is Told.AWAY:
+            self._post(self._core.defer(taken, self._clock.at()))
+        self._bus.ack(event)
+
+    def _keep(self, taken: Taken, event: Incoming) -> None:
         self._taken.append((taken, event))
         if len(self._taken) >= _MOST_AT_ONCE:
             self._settle()
@@ -211,6 +226,10 @@ class HubLink:
             connects=self._state.connects,
             round_trip_ms=round(1000.0 * self._core.sender.round_trip_s, 1),
         )
+
+
+def _ignore(_: Told) -> None:
+    """Nobody waits to hear what became of it."""
 
 
 def _path(topic: str) -> str:

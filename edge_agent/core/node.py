@@ -60,6 +60,10 @@ class NodeCore:
         """The outbox's sending end, to look at."""
         return self._sender
 
+    def counters_of(self, job: str) -> Counters:
+        """What a job counts."""
+        return self.counters.setdefault(job, Counters())
+
     def observe(self, seen: Observation, x: Tensor | None, now: float, at: int) -> Prediction:
         """Count a sample and, when the policy says so, put it into the outbox. The prediction is there at once.
 
@@ -69,7 +73,7 @@ class NodeCore:
         if seen.handed is not None and not provisional:
             self.readings.note(seen.handed, now)
         if seen.handed is None or not seen.handed.again:
-            self._counters(seen.job).add(seen.reason, offload=seen.offload, kept=provisional)
+            self.counters_of(seen.job).add(seen.reason, offload=seen.offload, kept=provisional)
         return Prediction(
             event_id=seen.sample_id, timestamp=at, job=seen.job, sample_id=seen.sample_id, value=seen.value,
             provisional=provisional, origin="edge", reason=seen.reason,
@@ -111,7 +115,7 @@ class NodeCore:
             return []
         self._delivered.difference_update(item.answer.event_id for item in taken)
         for answer in new:
-            counters = self._counters(answer.job)
+            counters = self.counters_of(answer.job)
             counters.answered += not answer.error
             counters.failed += bool(answer.error)
         done = tuple(item.answer.event_id for item in taken if not _is_bad(item))
@@ -285,9 +289,6 @@ class NodeCore:
     def _remember(self, entry: Entry) -> None:
         """A ledger line that a full disk refused; `due` writes it as soon as there is room."""
         self._unwritten[entry] = self._unwritten.get(entry, 0) + 1
-
-    def _counters(self, job: str) -> Counters:
-        return self.counters.setdefault(job, Counters())
 
 
 def _is_bad(item: Taken) -> bool:
