@@ -188,11 +188,12 @@ def _whole(settings: HubSettings, file: Path) -> HubSettings:
     tls = ("ca_file", "cert_file", "key_file")
     broker = _files(settings.broker, tls, "broker", file)
     accounts = {name: _file(path, f"broker.accounts.{name}", file) for name, path in broker.accounts.items()}
+    apps = {name: _files(app, ("password_file",), f"broker.apps.{name}", file) for name, app in broker.apps.items()}
     mqtt = settings.mqtt and _files(settings.mqtt, (*tls, "password_file"), "mqtt", file)
     jobs = {name: _files(job, ("model",), f"jobs.{name}", file) for name, job in settings.jobs.items()}
     return structs.replace(
         settings, mqtt=mqtt, jobs=jobs, data_dir=str(beside(file, settings.data_dir)),
-        broker=structs.replace(broker, accounts=accounts, namespace=settings.namespace),
+        broker=structs.replace(broker, accounts=accounts, apps=apps, namespace=settings.namespace),
         http=_files(settings.http, ("token_file",), "http", file),
     )  # fmt: skip
 

@@ -221,7 +221,8 @@ class Agent:
         if settings is None:
             return []
         bus = self.link.bus if self._make_apps_bus is None else self._make_apps_bus()
-        self._apps = Apps(bus, self._core, self._clock, namespace=self.settings.namespace, credit=settings.credit)
+        credit = settings.credit if settings.shared else 0
+        self._apps = Apps(bus, self._core, self._clock, namespace=self.settings.namespace, credit=credit)
         running = self._apps.start(self._jobs, self._infer, self._tasks)
         if not settings.shared:
             running.append(self._tasks.create_task(self._apps.read(), name="read the apps' bus"))

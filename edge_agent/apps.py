@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_agent.core.exchange import Told
 from edge_agent.core.node import NodeCore
-from edge_agent.core.readings import BadReading, Handed
+from edge_agent.core.readings import BadReading, Handed, name_of
 from edge_agent.jobs import Job, SampleError
 from edge_agent.plugins import PluginFailed
 from messages import channels
@@ -37,8 +37,8 @@ class Judge(Protocol):
 class Apps:
     """Readings in, predictions out, over the device's own broker or (`shared`) over the hub's.
 
-    `credit` readings of a job may wait for their answers. The own broker keeps to it; over the hub's, where everything
-    else comes in too, what comes faster is refused at once.
+    The bus of the own broker bounds what waits there. Over the hub's, where everything else comes in too, at most
+    `credit` readings of a job wait for their answers, and what comes faster is refused at once; 0 is no bound.
     """
 
     def __init__(self, bus: Bus, core: NodeCore, clock: Clock, *, namespace: str, credit: int) -> None:
@@ -84,7 +84,8 @@ class Apps:
             self._core.quarantine(event.topic, event.payload, str(error), self._clock.at())
             self._bus.ack(event)
         except asyncio.QueueFull:
-            self._refuse(event, address.job, BadReading(f"{self._credit} readings wait already: hand in fewer at once"))
+            said = f"{self._credit} readings wait already: hand in fewer at once"
+            self._refuse(event, address.job, BadReading(said, name_of(event.payload)))
 
     def tell(self, prediction: Prediction) -> None:
         """Publish an edge prediction; an app that was not there has missed it."""
@@ -120,10 +121,10 @@ class Apps:
                 handed = self._core.readings.read(job.name, event.payload, self._clock.at())
                 x = _array(handed.reading, job.engine.input.dtype)
                 await judge(x, job=job.name, sample_id=handed.reading.sample_id, handed=handed)
-            except BadReading as error:
-                self._refuse(event, job.name, error)
             except (BadPayload, SampleError, PluginFailed) as error:
-                self._refuse(event, job.name, BadReading(str(error), handed.reading.sample_id))
+                self._core.quarantine(event.topic, event.payload, str(error), self._clock.at())
+                name = error.sample_id if isinstance(error, BadReading) else handed.reading.sample_id
+                self._refuse(event, job.name, BadReading(str(error), name))
             else:
                 self._bus.ack(event)
 
@@ -131,7 +132,6 @@ class Apps:
         """Tell the app why there is no answer, if it said a name to answer under."""
         at = self._clock.at()
         self._core.counters_of(job).refused += 1
-        self._core.quarantine(event.topic, event.payload, str(error), at)
         if error.sample_id:
             name = error.sample_id
             self.tell(

@@ -5,6 +5,7 @@ with the one shape it carries. A newcomer should start here.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -122,8 +123,15 @@ def downlink(namespace: str, node: str) -> str:
 def node_grants(namespace: str, node: str) -> dict[str, str]:
     """What a broker should let one node do, by filter: read, write or readwrite. `node` may be a placeholder."""
     root = f"{checked(namespace, 'namespace')}/skerry/{VERSION}/{node}"
-    local = {f"{root}/{channel.path}/+": "readwrite" for channel in (IN, OUT)}
-    return {f"{root}/up/#": "write", f"{root}/down/#": "read", **local}
+    return {f"{root}/up/#": "write", f"{root}/down/#": "read", f"{root}/in/+": "read", f"{root}/out/+": "write"}
+
+
+def app_grants(namespace: str, node: str, jobs: Sequence[str] = ()) -> dict[str, str]:
+    """What a broker should let another app do, by filter: hand in samples of these jobs (or all), hear the results."""
+    root = f"{checked(namespace, 'namespace')}/skerry/{VERSION}/{checked(node, 'node')}"
+    names = [checked(job, "job") for job in jobs] or ["+"]
+    access: dict[Channel[Any], str] = {IN: "write", OUT: "read"}
+    return {f"{root}/{channel.path}/{job}": right for channel, right in access.items() for job in names}
 
 
 def hub_grants(namespace: str) -> dict[str, str]:

@@ -61,7 +61,10 @@ def config(settings: BrokerSettings) -> dict[str, object]:
         here = __name__
         plugins: dict[str, object] = {
             f"{here}.Passwords": {"hashes": hashes},
-            f"{here}.Topics": {"namespace": settings.namespace},
+            f"{here}.Topics": {
+                "namespace": settings.namespace,
+                "apps": {user: settings.grants_of(app) for user, app in settings.app_users.items()},
+            },
         }
     else:
         plugins = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
@@ -89,9 +92,10 @@ class Topics(BaseTopicPlugin):  # type: ignore[misc]  # amqtt has no types
 
     @dataclass
     class Config:
-        """The hub's namespace."""
+        """The hub's namespace, and what each app may do, by user name and filter."""
 
         namespace: str = "default"
+        apps: dict[str, dict[str, str]] = field(default_factory=dict)
 
     async def topic_filtering(
         self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
@@ -101,7 +105,7 @@ class Topics(BaseTopicPlugin):  # type: ignore[misc]  # amqtt has no types
         if not name or not topic:
             return False
         space = self.config.namespace
-        grants = hub_grants(space) if name == HUB else node_grants(space, name)
+        grants = self.config.apps.get(name) or (hub_grants(space) if name == HUB else node_grants(space, name))
         right = "write" if action is Action.PUBLISH else "read"
         fits = covers if action is Action.SUBSCRIBE else matches
         return any(right in access and fits(pattern, topic) for pattern, access in grants.items())

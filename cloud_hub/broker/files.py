@@ -35,9 +35,14 @@ def check_password(password: str, hashed: str) -> bool:
     return hmac.compare_digest(hash_password(password, base64.b64decode(salt), int(iterations)), hashed)
 
 
-def acl_text(namespace: str) -> str:
-    """The access rules: the hub hears all and answers all, a node (its user name, `%u`) has only its own topics."""
-    lines = [f"user {HUB}", *(f"topic {access} {topic}" for topic, access in hub_grants(namespace).items()), ""]
+def acl_text(settings: BrokerSettings) -> str:
+    """The access rules: the hub hears all and answers all, an app has its jobs, a node (`%u`) its own topics."""
+    namespace = settings.namespace
+    users = {HUB: hub_grants(namespace)}
+    users |= {user: settings.grants_of(app) for user, app in settings.app_users.items()}
+    lines = []
+    for user, grants in users.items():
+        lines += [f"user {user}", *(f"topic {access} {topic}" for topic, access in grants.items()), ""]
     lines += [f"pattern {access} {topic}" for topic, access in node_grants(namespace, "%u").items()]
     return "\n".join(lines) + "\n"
 
@@ -87,7 +92,7 @@ def write_broker_files(settings: BrokerSettings, folder: Path) -> BrokerFiles:
     # Debian's mosquitto becomes user `mosquitto` when root starts it, and then could not read these files.
     user = "root" if os.geteuid() == 0 else ""
     _write(files.passwords, passwords_text(hashes))
-    _write(files.acl, acl_text(settings.namespace))
+    _write(files.acl, acl_text(settings))
     _write(files.conf, conf_text(settings, files, user))
     return files
 

@@ -2,23 +2,37 @@
 
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
-from messages.channels import HUB, checked
+from messages.channels import HUB, app_grants, checked
+
+APP_PREFIX: Final = "app@"
+"""What an app's user name begins with: so it can never be a node's, whose topics come with its name."""
+
+
+class AppAccess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another app that hands in samples for one node's `jobs` (or all of them), and the file with its password."""
+
+    node: str
+    jobs: tuple[str, ...] = ()
+    password_file: str
 
 
 class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the broker listens, and the accounts that it lets in.
 
     `accounts` maps a name (`hub`, or a node's) to the file that holds its password. Without accounts anyone on this
-    machine may do everything, and another address than loopback is refused. Raises ValueError naming the field.
+    machine may do everything, and another address than loopback is refused. `apps` are other programs that may hand in
+    samples here; the user name of `apps.camera` is `app@camera`. Raises ValueError naming the field.
     """
 
     listen: str = "127.0.0.1"
     port: int = 1883
     namespace: str = "default"
     accounts: dict[str, str] = {}
+    apps: dict[str, AppAccess] = {}
     cert_file: str = ""
     key_file: str = ""
     ca_file: str = ""
@@ -28,6 +42,11 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         checked(self.namespace, "namespace")
         for name in self.accounts:
             checked(name, "accounts")
+        for name, app in self.apps.items():
+            checked(name, "apps")
+            self.grants_of(app)
+        if self.apps and not self.accounts:
+            raise ValueError("apps: without accounts anyone on this machine may do everything; name accounts too")
         if not 1 <= self.port <= 65_535:
             raise ValueError(f"port {self.port}: use 1 to 65535")
         if bool(self.cert_file) != bool(self.key_file):
@@ -47,14 +66,30 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         except ValueError:
             return False
 
+    @property
+    def app_users(self) -> dict[str, AppAccess]:
+        """The apps by user name."""
+        return {APP_PREFIX + name: app for name, app in self.apps.items()}
+
+    def grants_of(self, app: AppAccess) -> dict[str, str]:
+        """What the broker lets an app do, by filter: read or write."""
+        return app_grants(self.namespace, app.node, app.jobs)
+
     def passwords(self) -> dict[str, str]:
-        """The accounts' passwords by name. Raises OSError, and ValueError for no text; both name the file."""
-        found = {}
-        for name, path in self.accounts.items():
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"accounts.{name}: {path}: not UTF-8 text") from error
-            if not found[name]:
-                raise ValueError(f"accounts.{name}: {path} is empty")
-        return found
+        """The passwords by user name. Raises OSError, and ValueError for no text; both name the file."""
+        found = {name: _password(path, f"accounts.{name}") for name, path in self.accounts.items()}
+        apps = {
+            user: _password(app.password_file, f"apps.{user.removeprefix(APP_PREFIX)}")
+            for user, app in self.app_users.items()
+        }
+        return found | apps
+
+
+def _password(path: str, field: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{field}: {path}: not UTF-8 text") from error
+    if not text:
+        raise ValueError(f"{field}: {path} is empty")
+    return text

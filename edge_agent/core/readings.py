@@ -79,19 +79,22 @@ class Readings:
         self._unwritten.clear()
 
 
+def name_of(payload: bytes) -> str:
+    """What an app calls its reading, as far as that can be read; else nothing."""
+    try:
+        names = decode(_Names, payload)
+    except BadPayload:
+        return ""
+    return (names.sample_id or names.event_id)[:200]
+
+
 def _decoded(payload: bytes) -> Reading:
     try:
         return decode(Reading, payload)
     except BadPayload as error:
-        try:
-            name = decode(_Names, payload)
-        except BadPayload:
-            raise BadReading(str(error)) from error
-        raise BadReading(str(error), (name.sample_id or name.event_id)[:200]) from error
+        raise BadReading(str(error), name_of(payload)) from error
 
 
 class _Names(Struct, frozen=True):
-    """What can be read of a reading that is none."""
-
     event_id: str = ""
     sample_id: str = ""

@@ -36,8 +36,8 @@ topic write farm/skerry/v1/+/down/#
 
 pattern write farm/skerry/v1/%u/up/#
 pattern read farm/skerry/v1/%u/down/#
-pattern readwrite farm/skerry/v1/%u/in/+
-pattern readwrite farm/skerry/v1/%u/out/+
+pattern read farm/skerry/v1/%u/in/+
+pattern write farm/skerry/v1/%u/out/+
 """
 
 CONF = """\
@@ -65,7 +65,7 @@ acl_file /b/mosquitto.acl
 
 
 def test_each_node_has_its_own_topics_only() -> None:
-    assert acl_text("farm") == ACL
+    assert acl_text(BrokerSettings(namespace="farm")) == ACL
 
 
 def test_the_configuration_is_what_was_measured() -> None:

@@ -292,3 +292,18 @@ def test_a_read_only_database_is_said(tmp_path: Path) -> None:
         store.put(draft("a"))
     assert ids(store) == []
     connection.close()
+
+
+def test_ids_that_apps_used_are_remembered_and_forgotten(store: Store) -> None:
+    with store.transaction():
+        for number in range(5):
+            store.remember("side", f"e{number}", bytes([number]), float(number))
+        store.remember("other", "e0", b"\xff", 9.0)
+        assert store.remembered("side", "e1") == b"\x01"
+    with store.transaction():
+        store.forget_remembered(1.0, 100)
+    assert [store.remembered("side", f"e{number}") for number in (0, 1)] == [None, b"\x01"]
+    with store.transaction():
+        store.forget_remembered(0.0, 2)
+    assert [store.remembered("side", f"e{number}") for number in range(5)] == [None, None, None, None, b"\x04"]
+    assert store.remembered("other", "e0") == b"\xff"

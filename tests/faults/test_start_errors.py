@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cloud_hub.broker.files import acl_text
+from cloud_hub.broker.settings import BrokerSettings
 from scripts.demos.digits.audit import audit
 from tests.support.brokers import RunningBroker, mosquitto
 from tests.support.fleet import Disk, Fleet
@@ -239,7 +240,7 @@ async def at_work(stack: AsyncExitStack, broker: RunningBroker, folder: Path, de
 
 def allow(broker: RunningBroker, folder: Path, *, but: str = "nothing") -> None:
     """Let the broker have the generated access rules without those lines."""
-    rules = [line for line in acl_text("default").splitlines(keepends=True) if but not in line]
+    rules = [line for line in acl_text(BrokerSettings()).splitlines(keepends=True) if but not in line]
     (folder / "broker" / "mosquitto.acl").write_text("".join(rules))
     os.kill(broker.pid, signal.SIGHUP)
 

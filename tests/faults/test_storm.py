@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from cloud_hub.broker.files import acl_text
+from cloud_hub.broker.settings import BrokerSettings
 from messages.bus.mqtt import MqttBus
 from messages.bus.protocol import Incoming
 from messages.channels import DOWN_RECEIPT, downlink
@@ -87,10 +88,10 @@ class Storm:
 
     async def deny_topics(self) -> None:
         """A person has broken the broker's access rules: nodes may not publish until it is mended."""
-        self._acl.write_text("\n".join(line for line in acl_text("default").splitlines() if "write" not in line))
+        self._acl.write_text("\n".join(line for line in acl_text(BrokerSettings()).splitlines() if "write" not in line))
         await self._fleet.broker.restart()
         await self._moment()
-        self._acl.write_text(acl_text("default"))
+        self._acl.write_text(acl_text(BrokerSettings()))
         await self._fleet.broker.restart()
 
     async def _kill(self, name: str) -> None:

@@ -19,6 +19,7 @@ class ScriptedHub:
         self.statuses: list[NodeStatus] = []
         self.reports: list[Report] = []
         self.receipted: list[str] = []
+        self.deferred: list[str] = []
         self.receipts = True
         self.answers = True
         self.refuse = ""
@@ -69,7 +70,9 @@ class ScriptedHub:
         if address.path == channels.UP_STATUS.path:
             self.statuses.append(decode(NodeStatus, payload))
         elif address.path == channels.UP_RECEIPT.path:
-            self.receipted += decode(Receipt, payload).done
+            receipt = decode(Receipt, payload)
+            self.receipted += receipt.done
+            self.deferred += [later.event_id for later in receipt.later]
         elif address.path == channels.UP_REPORT.path:
             self.reports.append(decode(Report, payload))
             self._receipt(address.node, self.reports[-1])
