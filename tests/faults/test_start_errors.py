@@ -208,6 +208,8 @@ async def test_a_denied_topic_is_told_on_both_versions_of_mqtt_and_loses_nothing
         allow(broker, tmp_path, but=" write default/skerry/v1/+/down")
         denials = [f"the broker denies default/skerry/v1/{name}/down/receipt: Not authorized" for name in (old, new)]
         await until(lambda: all(denial in fleet.log("hub") for denial in denials))
+        sent = fleet.links[old].up.passed
+        await until(lambda: fleet.links[old].up.passed > sent + 400 * SAMPLES)  # they are offered again and again
         for name in (old, new):
             assert waiting(fleet.folder / name) == SAMPLES
         allow(broker, tmp_path)
