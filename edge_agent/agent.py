@@ -141,7 +141,7 @@ class Agent:
     async def run(self) -> None:
         """Pull the jobs' sources until `stop` is called."""
         tasks = [
-            self._tasks.create_task(drive(job, self.infer, self._skip), name=f"source of {job.name}")
+            self._tasks.create_task(drive(job, self.infer, self.counters(job.name)), name=f"source of {job.name}")
             for job in self._jobs.values()
             if job.source is not None
         ]
@@ -235,9 +235,6 @@ class Agent:
             self._apps.close()
         for job in self._jobs.values():
             job.close()
-
-    def _skip(self, job: str, readings: int) -> None:
-        self.counters(job).skipped += readings
 
     def _hand_over(self, job: Job, prediction: Prediction) -> bool:
         """Give a prediction to the job's sink. One that fails is named once, until it fails in another way."""

@@ -42,8 +42,9 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One job: where samples come from, the model, and which samples are hard.
 
     `model` is a file; `engine` is a plug-in that runs it (without one the file's suffix decides). `source`, `engine`
-    and `policy` are a name or a table of `use` and options; a policy is one of the rules or a plug-in. A job without
-    `source` is fed by a script's `infer`. `sink` is a function that is called with every Prediction.
+    and `policy` are a name or a table of `use` and options: one that comes with the agent, or a plug-in. A job without
+    `source` is fed by a script's `infer`. `sink` is a function that is called with every Prediction. A source that
+    gives nothing for `silence_s` is named in the log (0: never); `keep` is "newest" unless the source knows better.
     """
 
     model: str = ""
@@ -51,8 +52,9 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     source: Spec = ""
     sink: str = ""
     policy: Spec = "cross_entropy"
-    keep: Keep = "newest"
+    keep: Keep | None = None
     restart: Literal["never", "on-failure", "always"] = "on-failure"
+    silence_s: float = 60.0
 
 
 class AppsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,6 +130,8 @@ def check(settings: AgentSettings) -> None:
     for name, job in settings.jobs.items():
         if not job.model and not job.engine:
             raise ConfigError(f"jobs.{name}: name a model file (model) or an engine plug-in (engine)")
+        if not job.silence_s >= 0.0:
+            raise ConfigError(f"jobs.{name}.silence_s is {job.silence_s}: at least 0 s")
 
 
 def load(path: Path) -> AgentSettings:

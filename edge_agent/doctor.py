@@ -17,7 +17,7 @@ from edge_agent.config import AgentSettings, ConfigError
 from edge_agent.core.exchange import NodeOptions
 from edge_agent.core.node import NodeCore
 from edge_agent.jobs import Job
-from edge_agent.sources.feed import Feed, Sample, SourceError
+from edge_agent.sources.feed import Bad, Feed, Sample, SourceError
 from messages import channels
 from messages.bus import checkup
 from messages.bus.checkup import Post, Talk
@@ -152,16 +152,19 @@ async def _run_once(job: Job, *, take: bool) -> Finding:
 
 async def _first(job: Job) -> Sample:
     assert job.source is not None, "asked before"
-    async with asyncio.timeout(SAMPLE_S), Feed(job.source_name, job.source, "every") as feed:
-        async for sample in feed:
-            return sample
-    raise SourceError(f"{job.source_name}: ended before its first sample")
+    name, open_source, _ = job.source
+    async with asyncio.timeout(SAMPLE_S), Feed(name, open_source, "every") as feed:
+        async for item in feed:
+            if isinstance(item, Bad):
+                raise SourceError(f"{name}: {item.where}: {item.reason}")
+            return item
+    raise SourceError(f"{name}: ended before its first sample")
 
 
 def _sample_cure(job: Job, *, take: bool) -> str:
-    if take:
+    if take and job.source is not None:
         return (
-            f"let {job.source_name} yield {job.engine.input}, or name in jobs.{job.name}.model what takes its samples"
+            f"let {job.source.name} yield {job.engine.input}, or name in jobs.{job.name}.model what takes its samples"
         )
     return f"correct jobs.{job.name}.model, engine or policy: no sample can be judged"
 

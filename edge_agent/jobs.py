@@ -1,7 +1,7 @@
 """One job at run time: its engine, its policy, and where its predictions go."""
 
 from asyncio import get_running_loop
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import isfinite, prod
 from pathlib import Path
@@ -14,6 +14,8 @@ from edge_agent.config import ConfigError, JobSettings
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
 from edge_agent.policies.rules import RULES, SEDNA, Decision, Policy
+from edge_agent.sources import known
+from edge_agent.sources.known import Source
 from edge_agent.values import as_value
 from messages.settings import beside
 from messages.shapes import Prediction, Value
@@ -39,7 +41,7 @@ class Parts(NamedTuple):
 
     engine: Engine
     policy: Policy
-    source: Callable[[], Iterable[Any]] | None = None
+    source: Source | None = None
     sink: Callable[[Prediction], object] | None = None
 
 
@@ -53,7 +55,6 @@ class Job:
         self.engine = parts.engine
         self.settings = settings
         self.source = parts.source
-        self.source_name = plugins.split(settings.source, "source")[0]
         self._policy = parts.policy
         self._sink = parts.sink
         self._array = np.ndarray
@@ -103,7 +104,7 @@ def build(name: str, settings: JobSettings, config_file: Path) -> Job:
         engine = _engine(settings, config_file, field)
         _check_input(engine, settings)
         policy = _policy(settings.policy, f"{field}.policy")
-        source = _source(settings.source, f"{field}.source") if settings.source else None
+        source = _source(settings, config_file, f"{field}.source", engine.input) if settings.source else None
         sink = plugins.find(settings.sink, f"{field}.sink") if settings.sink else None
     except (plugins.PluginError, ModelError) as error:
         text = str(error)
@@ -132,9 +133,9 @@ def _policy(spec: plugins.Spec, field: str) -> Policy:
     return plugins.make(f"edge_agent.policies:{name}", options, field)  # type: ignore[no-any-return]
 
 
-def _source(spec: plugins.Spec, field: str) -> Callable[[], Iterable[Any]]:
-    name, options = plugins.split(spec, field)
-    return plugins.bind(name, options, field)
+def _source(settings: JobSettings, config_file: Path, field: str, takes: TensorSpec) -> Source:
+    source = known.find(settings.source, field, takes, config_file.parent)
+    return source._replace(keep=settings.keep or source.keep)
 
 
 def _check_input(engine: Engine, settings: JobSettings) -> None:

@@ -62,11 +62,21 @@ def from_lists(rows: object, dtype: str) -> "np.ndarray[Any, Any]":
 
     _find_bad(rows, "x", dtype)
     try:
-        given = np.asarray(rows)
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
-            array = given.astype(dtype)
+        return cast(np.asarray(rows), dtype)
+    except BadPayload:
+        raise
     except (ValueError, OverflowError) as error:
         raise BadPayload(f"x: {str(error)[:200]}") from error
+
+
+def cast(given: "np.ndarray[Any, Any]", dtype: str) -> "np.ndarray[Any, Any]":
+    """The same numbers in this dtype. Raises BadPayload for one that it cannot hold, and for what are no numbers."""
+    import numpy as np
+
+    if given.dtype.kind not in "biufO":  # O: whole numbers of any size
+        raise BadPayload(f"x holds {given.dtype.name}: not numbers")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+        array = given.astype(dtype)
     fits = np.isfinite(array).all() if array.dtype.kind == "f" else np.array_equal(given, array)
     if not fits:
         raise BadPayload(f"x holds a number that {dtype} cannot hold")

@@ -373,25 +373,73 @@ async def test_sources_run_side_by_side_and_one_that_fails_is_opened_again(
         "    opened += 1\n"
         "    yield f'bad-{opened}', np.array([0.05], 'float32')\n"
         "    raise OSError('camera unplugged')\n"
-        "def wide():\n"
-        "    yield np.zeros((640, 480), 'uint8')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     jobs = (
         '[jobs.good]\nmodel = "small.npz"\nkeep = "every"\nsource = {use = "my_source:good", count = 300}\n'
         '[jobs.bad]\nmodel = "small.npz"\nkeep = "every"\nsource = "my_source:bad"\n'
-        '[jobs.wide]\nmodel = "small.npz"\nkeep = "every"\nsource = "my_source:wide"\nrestart = "never"\n'
     )
     wanted = {f"good-{n}" for n in range(300)} | {"bad-1", "bad-2", "bad-3"}
     async with hub, agent_of(write_agent(tmp_path, jobs=jobs), broker) as agent:
         running = asyncio.create_task(agent.run())
         await hub.until(lambda h: wanted <= {sample.sample_id for sample in h.samples})
+        await eventually(lambda: agent.counters("good").source_stops == 1)
+        await eventually(lambda: agent.counters("bad").source_stops >= 3)
         agent.stop()
         await running
     assert "job good: source my_source:good has ended" in caplog.text
-    assert "job bad: source my_source:bad stopped: my_source:bad: OSError: camera unplugged" in caplog.text
-    assert "job wide: source my_source:wide stopped: job wide: takes float32[1], got uint8[640, 480]" in caplog.text
-    assert caplog.text.count("job wide: source") == 1
+    assert caplog.text.count("job bad: source my_source:bad stopped: my_source:bad: OSError: camera unplugged") == 1
+
+
+async def test_bad_readings_are_named_once_and_counted_and_the_rest_goes_on(
+    tmp_path: Path, broker, hub, monkeypatch, caplog
+) -> None:
+    (tmp_path / "my_mixed_source.py").write_text(
+        "import numpy as np\n"
+        "from edge_agent.sources.feed import Bad\n"
+        "def mixed():\n"
+        "    for n in range(20):\n"
+        "        yield f'wide-{n}', np.zeros((640, 480), 'uint8')\n"
+        "        yield Bad(f'line {n}', 'no number')\n"
+        "        yield f'good-{n}', np.array([0.05], 'float32')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    jobs = JOB + 'source = "my_mixed_source:mixed"\nkeep = "every"\n'
+    async with hub, agent_of(write_agent(tmp_path, jobs=jobs, more="beat_s = 0.2"), broker) as agent:
+        running = asyncio.create_task(agent.run())
+        await hub.until(lambda h: {f"good-{n}" for n in range(20)} == {sample.sample_id for sample in h.samples})
+        await hub.until(lambda h: any(report.counters["bad_readings"] == 40.0 for report in h.reports))
+        agent.stop()
+        await running
+    who = "job side: source my_mixed_source:mixed"
+    assert f"{who}: bad reading: wide-0: job side: takes float32[1], got uint8[640, 480]" in caplog.text
+    assert caplog.text.count("bad reading") == 1
+
+
+async def test_a_source_that_blocks_is_named_once_and_when_it_is_back(
+    tmp_path: Path, broker, hub, monkeypatch, caplog
+) -> None:
+    (tmp_path / "my_stuck_source.py").write_text(
+        "import threading\nimport numpy as np\n"
+        "free = threading.Event()\n"
+        "def stuck():\n"
+        "    free.wait(30.0)\n"
+        "    yield 'late', np.array([0.05], 'float32')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    my_stuck_source = import_module("my_stuck_source")
+
+    jobs = JOB + 'source = "my_stuck_source:stuck"\nsilence_s = 0.05\n'
+    async with hub, agent_of(write_agent(tmp_path, jobs=jobs), broker) as agent:
+        running = asyncio.create_task(agent.run())
+        await eventually(lambda: agent.counters().source_stops)
+        await agent.infer(HARD, sample_id="meanwhile")
+        my_stuck_source.free.set()
+        await hub.until(lambda h: {"late", "meanwhile"} == {sample.sample_id for sample in h.samples})
+        agent.stop()
+        await running
+    assert caplog.text.count("source my_stuck_source:stuck gave nothing for 0.05 s; waiting on") == 1
+    assert "source my_stuck_source:stuck gives readings again" in caplog.text
 
 
 async def test_an_error_in_the_script_comes_out_as_it_is(tmp_path: Path, broker) -> None:

@@ -53,7 +53,21 @@ def test_a_rule_may_have_sednas_name_and_parameters_as_text(tmp_path: Path) -> N
         ({"jobs": JOB + 'policy = {use = "threshold", threshold = "x"}\n'}, "jobs.side.policy: threshold is 'x'"),
         ({"jobs": JOB + "policy = {threshold = 1}\n"}, "jobs.side.policy.use: name what to use"),
         ({"jobs": JOB + 'policy = "builtins:dict"\n'}, "jobs.side.policy: builtins:dict returned dict"),
-        ({"jobs": JOB + 'source = "camera"\n'}, "jobs.side.source = 'camera': write it as \"module:name\""),
+        (
+            {"jobs": JOB + 'source = "kamera"\n'},
+            "jobs.side.source = 'kamera': use directory, stdin, camera or \"module:name\"",
+        ),
+        ({"jobs": JOB + 'source = "directory"\n'}, "jobs.side.source.path: missing"),
+        (
+            {"jobs": JOB + 'source = {use = "directory", path = "in", patern = "*.csv"}\n'},
+            "jobs.side.source.patern: unknown key; the nearest is 'pattern'",
+        ),
+        (
+            {"jobs": JOB + 'source = {use = "directory", path = "in", after = "burn"}\n'},
+            "jobs.side.source.after: expected one of 'keep', 'move', 'delete', got 'burn'",
+        ),
+        ({"jobs": JOB + 'source = {use = "camera", size = [8]}\n'}, "jobs.side.source.size: "),
+        ({"jobs": JOB + "silence_s = -1.0\n"}, "jobs.side.silence_s is -1.0: at least 0 s"),
         ({"jobs": JOB + 'source = {use = "shutil:which", rate = 3}\n'}, "jobs.side.source: shutil:which does not"),
         ({"jobs": JOB + 'sink = "nowhere:take"\n'}, "jobs.side.sink = 'nowhere:take': there is no module 'nowhere'"),
         ({"jobs": '[jobs.a]\nengine = "builtins:object"\n'}, "jobs.a.engine: builtins:object: an engine has a method"),

@@ -131,6 +131,8 @@ def test_the_counters_are_exact() -> None:
         "refused": 0.0,
         "answered": 1.0,
         "failed": 1.0,
+        "bad_readings": 0.0,
+        "source_stops": 0.0,
         "reason.hard": 3.0,
         "reason.easy": 7.0,
     }

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from messages.codec import BadPayload, Format, decode, encode
 from messages.shapes import Tensor
-from messages.tensors import DTYPES, check, from_lists, pack, unpack
+from messages.tensors import DTYPES, cast, check, from_lists, pack, unpack
 
 
 @given(st.data(), st.sampled_from(DTYPES), st.booleans(), st.sampled_from(Format))
@@ -104,3 +104,9 @@ def test_lists_that_are_no_array_are_named(rows: object, dtype: str, said: str) 
     with pytest.raises(BadPayload) as error:
         from_lists(rows, dtype)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("array", [np.array(["1"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")])
+def test_arrays_of_other_things_than_numbers_are_named(array) -> None:
+    with pytest.raises(BadPayload, match=f"x holds {array.dtype.name}: not numbers".replace("[", r"\[")):
+        cast(array, "float32")
