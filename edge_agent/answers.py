@@ -8,14 +8,13 @@ from messages.shapes import Prediction, Value
 Final = asyncio.Future[Prediction]
 
 
-class EdgeAnswer:
-    """The edge's prediction for one sample. When it is provisional, `final` waits for the hub's."""
+class FirstAnswer:
+    """The edge's prediction for one sample."""
 
-    __slots__ = ("_final", "prediction")
+    __slots__ = ("prediction",)
 
-    def __init__(self, prediction: Prediction, final: Final | None) -> None:
+    def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
-        self._final = final
 
     @property
     def value(self) -> Value | None:
@@ -36,6 +35,16 @@ class EdgeAnswer:
     def sample_id(self) -> str:
         """What ties the final prediction to this one."""
         return self.prediction.sample_id
+
+
+class EdgeAnswer(FirstAnswer):
+    """The edge's prediction for one sample. When it is provisional, `final` waits for the hub's."""
+
+    __slots__ = ("_final",)
+
+    def __init__(self, prediction: Prediction, final: Final | None) -> None:
+        super().__init__(prediction)
+        self._final = final
 
     async def final(self, timeout: float | None = None) -> Prediction:  # noqa: ASYNC109  # part of the public face
         """The final prediction: this one where it is not provisional. Raises TimeoutError after `timeout` seconds.
