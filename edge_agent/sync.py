@@ -109,8 +109,9 @@ class SyncAgent:
         if self._ended.done():
             raise self._end()
         future = asyncio.run_coroutine_threadsafe(make(), self._loop)
+        either: tuple[Future[Any], ...] = (future, self._ended)
         try:
-            wait((future, self._ended), return_when=FIRST_COMPLETED)
+            wait(either, return_when=FIRST_COMPLETED)
         finally:
             future.cancel()
         if future.cancelled():
