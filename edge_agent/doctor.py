@@ -24,6 +24,8 @@ from messages.bus.checkup import Post, Talk
 from messages.bus.protocol import Incoming
 from messages.bus.settings import MqttSettings
 from messages.codec import BadPayload, decode, seal
+from messages.delivery.bounds import Caps
+from messages.delivery.rows import Kind, Totals
 from messages.delivery.sqlite import SqliteStore, connect
 from messages.host import checks, findings, folder
 from messages.host.findings import Finding, fail, ok, warn
@@ -70,7 +72,7 @@ def examine(file: Path, *, sample: bool = False, now: Callable[[], int] = wall_c
         settings = config.load(file)
         mqtt = config.beside_config(settings.mqtt, file)
     except ConfigError as error:
-        return found + findings.of_settings("config", str(error), str(file), EXAMPLE)
+        return found + findings.of_settings(str(error), str(file), EXAMPLE)
     found.append(ok("config", f"node {settings.node}; jobs: {', '.join(settings.jobs) or 'none'}"))
     data = beside(file, settings.data_dir)
     running = folder.in_use(data, "agent")
@@ -100,23 +102,34 @@ def _waiting(setup: Setup) -> Iterable[Finding]:
         return
     try:
         with closing(reading(setup.database, "agent")) as reader:
-            found = reader.execute("SELECT count(*), min(id) FROM outbox").fetchone()
-            row = reader.execute("SELECT body FROM outbox WHERE id = ?", (found[1],)).fetchone()
-            yield _outbox(found[0], bytes(row[0]) if row else b"", setup.now())
+            kinds = reader.execute("SELECT kind, count(*), sum(size) FROM outbox GROUP BY kind").fetchall()
+            oldest = reader.execute("SELECT body FROM outbox ORDER BY id LIMIT 1").fetchone()
+            waiting = {Kind(kind): Totals(rows, size) for kind, rows, size in kinds}
+            yield _outbox(waiting, bytes(oldest[0]) if oldest else b"", setup)
             yield checks.left(reader, "dead_letters", "edge-agent")
             yield checks.left(reader, "quarantine", "edge-agent")
     except FolderError:
         return  # the check of the database has said it
 
 
-def _outbox(rows: int, oldest: bytes, at: int) -> Finding:
+def _outbox(waiting: dict[Kind, Totals], oldest: bytes, setup: Setup) -> Finding:
+    rows = sum(totals.rows for totals in waiting.values())
     if not rows:
         return ok("outbox", "nothing waits")
     since = decode(Envelope, seal(oldest, "oldest", 0)).timestamp
     said = f"{rows} messages wait for a receipt of the hub, the oldest since {moment(since)}"
-    if at - since < LATE_MS:
+    caps = setup.settings.outbox.caps
+    full = [kind for kind, totals in waiting.items() if kind in caps and _nearly(totals, caps[kind])]
+    if full:
+        return warn("outbox", f"{said}; {full[0]}s fill nine tenths of their place: the least worth go first",
+                    f"bring the hub back, or raise outbox.{full[0]} in {setup.file}")  # fmt: skip
+    if setup.now() - since < LATE_MS:
         return ok("outbox", said)
     return warn("outbox", said, "what the checks of broker, login and hub say comes first; nothing is lost meanwhile")
+
+
+def _nearly(totals: Totals, caps: Caps) -> bool:
+    return 0 < 0.9 * caps.rows <= totals.rows or 0 < 0.9 * caps.bytes <= totals.bytes
 
 
 def _jobs(setup: Setup) -> Iterable[Finding]:
@@ -143,7 +156,7 @@ async def _run_once(job: Job, *, take: bool) -> Finding:
     except (plugins.PluginFailed, SourceError, jobs.SampleError, TimeoutError) as error:
         whose = "a sample of its source" if take else "a sample of zeros"
         said = f"{whose}: {error or f'none came in {SAMPLE_S:g} s'}"
-        return fail(f"job {job.name}", said, _sample_cure(job, take=take))
+        return fail(f"job {job.name}", said, _sample_cure(job, error, take=take))
     judged = (
         f"one sample of its source was judged: {decision.reason or 'easy'}" if take else f"takes {job.engine.input}"
     )
@@ -161,12 +174,13 @@ async def _first(job: Job) -> Sample:
     raise SourceError(f"{name}: ended before its first sample")
 
 
-def _sample_cure(job: Job, *, take: bool) -> str:
-    if take and job.source is not None:
-        return (
-            f"let {job.source.name} yield {job.engine.input}, or name in jobs.{job.name}.model what takes its samples"
-        )
-    return f"correct jobs.{job.name}.model, engine or policy: no sample can be judged"
+def _sample_cure(job: Job, error: Exception, *, take: bool) -> str:
+    if not take or job.source is None:
+        return f"correct jobs.{job.name}.model, engine or policy: no sample can be judged"
+    name, takes = job.source.name, job.engine.input
+    if isinstance(error, jobs.SampleError):
+        return f"let {name} yield {takes}, or name the model of its samples in jobs.{job.name}.model"
+    return f"correct {name}, or its options in jobs.{job.name}.source"
 
 
 def _job_cure(error: str, file: Path) -> str:
@@ -224,14 +238,18 @@ def _hub(said: Talk, setup: Setup) -> list[Finding]:
         return []
     stamps = [receipt.timestamp for receipt in map(_receipt, said.heard) if receipt is not None]
     if not stamps:
-        silent = "; or the broker swallows what it denies: MQTT 3.1.1 does not tell" if said.protocol != "5" else ""
-        return [fail("hub", f"no hub greets this node in namespace {setup.settings.namespace!r}{silent}",
-                     "start the hub on this broker, and give it the same namespace")]  # fmt: skip
+        return [fail("hub", f"no hub greets this node in namespace {setup.settings.namespace!r}", _NO_HUB)]
     apart = (setup.now() - stamps[0]) / 1000.0
     if abs(apart) > checks.SKEW_S:
         ahead = f"this clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} the hub's"
         return [ok("hub"), warn("hub's clock", ahead, "let NTP keep both clocks: timedatectl set-ntp true")]
     return [ok("hub", "it greets")]
+
+
+_NO_HUB: Final = (
+    "start the hub on this broker, with the same namespace; if it runs, the broker's ACL keeps something from one of"
+    " them without a word: `cloud-hub broker config` writes its rules"
+)
 
 
 def _receipt(event: Incoming) -> Receipt | None:

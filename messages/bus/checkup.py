@@ -112,8 +112,8 @@ def judge(said: Talk, settings: MqttSettings, where: str, *, who: str, tls_there
         if not denied and not (said.ended and name == "publish"):
             found.append(ok(name, "" if name == "subscription" or said.protocol == "5" else _SILENT))
     if said.ended:
-        cure = f"stop the other program, or give this one a name of its own: the broker knows both as {who!r}"
-        found.append(fail("second client", f"cut off right after the login: {said.ended}", cure))
+        twin = f"cut off right after the login, most likely by a second client named {who!r} ({said.ended})"
+        found.append(fail("second client", twin, "stop the other program, or give each a name and account of its own"))
     else:
         found.append(ok("second client"))
     return found
@@ -157,9 +157,8 @@ async def _tls(settings: MqttSettings, where: str) -> Finding:
     end = settings.endpoint
     try:
         context = tls_context(settings)
-    except OSError as error:  # OpenSSL's own errors are among them
-        files = ", ".join(filter(None, (settings.ca_file, settings.cert_file, settings.key_file)))
-        return fail("tls", f"{files}: {error}", f"put PEM files into {where}.ca_file, cert_file and key_file")
+    except (OSError, ValueError) as error:
+        return fail("tls", str(error), f"put PEM files into {where}.ca_file, cert_file and key_file")
     problem = await _connect(end, context)
     if problem is None:
         return ok("tls")

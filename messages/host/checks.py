@@ -21,7 +21,8 @@ SKEW_S: Final = 60.0
 BORN: Final = 1_704_067_200_000
 """2024-01-01 in ms: a clock that says less has not been set."""
 
-_PINNED: Final = re.compile(r"([A-Za-z0-9_.-]+)>=([\d.]+)(?:,<([\d.]+))?(;.*extra == ['\"](\w+)['\"])?$")
+_NEED: Final = re.compile(r"([A-Za-z0-9_.-]+)([^;]*)(?:;.*extra==['\"](\w+)['\"])?")
+_BOUND: Final = re.compile(r"(>=|<)([\d.]+)")
 
 
 def packages(extra: str = "") -> Finding:
@@ -40,16 +41,16 @@ def packages(extra: str = "") -> Finding:
 
 def _lacks(need: str, extra: str) -> str:
     """What is wrong with one requirement; empty when nothing is, or when it is another extra's."""
-    found = _PINNED.match(need.replace(" ", "").replace("extra==", "extra == "))
-    if found is None or (found[5] or "") not in ("", extra):
+    name, bounds, of_extra = _NEED.match(need.replace(" ", "")).groups()  # type: ignore[union-attr]  # begins with a name
+    if (of_extra or "") not in ("", extra):
         return ""
-    name, least, below = found[1], found[2], found[3]
     try:
         installed = version(name)
     except PackageNotFoundError:
         return f"{name} is not installed"
-    if _number(installed) < _number(least) or (below and _number(installed) >= _number(below)):
-        return f"{name} {installed} is installed, and {name}>={least}{f',<{below}' if below else ''} is needed"
+    for sign, bound in _BOUND.findall(bounds):
+        if (_number(installed) >= _number(bound)) != (sign == ">="):
+            return f"{name} {installed} is installed, and {name}{bounds} is needed"
     return ""
 
 

@@ -55,9 +55,12 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     return text
 
 
-def of_settings(name: str, error: str, file: str, example: str) -> list[Finding]:
+def of_settings(error: str, file: str, example: str) -> list[Finding]:
     """A finding for each line that reading the settings complained about. `example` shows every setting."""
-    return [fail(name, line, _cure(line, file, example)) for line in error.splitlines()]
+    return [
+        fail("environment" if line.startswith("SKERRY_") else "config", line, _cure(line, file, example))
+        for line in error.splitlines()
+    ]
 
 
 def _cure(line: str, file: str, example: str) -> str:
@@ -66,6 +69,8 @@ def _cure(line: str, file: str, example: str) -> str:
         return f"in {where}, write {line.rpartition('the nearest is ')[2]} or remove it"
     if line.endswith(": missing"):
         return f"add it to {file}; {example} shows every setting"
+    if line.endswith("is not there, or may not be read"):
+        return f"correct the path in {file}, or let this user read the file"
     if line.endswith("No such file or directory"):
         return f"give --config the path of your file, or begin with a copy of {example}"
     return f"correct {where}; {example} shows every setting"

@@ -26,11 +26,14 @@ class Authority:
         self.ca_file = str(folder / f"{name.replace(' ', '-')}.pem")
         Path(self.ca_file).write_bytes(own.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
-    def certify(self, name: str, address: str = "127.0.0.1") -> dict[str, str]:
-        """Make a key and a certificate for an address; the answer names both files as a broker's settings do."""
+    def certify(self, name: str, address: str = "127.0.0.1", *, days: tuple[int, int] = (-1, 1)) -> dict[str, str]:
+        """Make a key and a certificate for an address; the answer names both files as a broker's settings do.
+
+        `days` from now is when it begins and ends to be valid.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         place = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        certificate = _unsigned(_named(name), self._name, key).add_extension(place, critical=False)
+        certificate = _unsigned(_named(name), self._name, key, days).add_extension(place, critical=False)
         cert_file, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         cert_file.write_bytes(certificate.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -41,7 +44,9 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _unsigned(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
+def _unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[int, int] = (-1, 1)
+) -> x509.CertificateBuilder:
+    begin, end = (dt.datetime.now(dt.UTC) + number * DAY for number in days)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(now - DAY).not_valid_after(now + DAY)
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(end)
