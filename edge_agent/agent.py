@@ -9,7 +9,7 @@ async with Agent.from_config("agent.toml") as agent:
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from edge_agent import naming  # before anything of `messages`, to say so when that is not ours
 
 # isort: split
-from edge_agent import buses, config, jobs, plugins, storage
+from edge_agent import buses, config, jobs, mining, plugins, storage
 from edge_agent.answers import EdgeAnswer, Expected
 from edge_agent.apps import Apps
 from edge_agent.buses import MakeAppsBus, MakeBus
@@ -111,8 +111,9 @@ class Agent:
     async def infer(self, x: "np.ndarray[Any, Any]", *, job: str = "", sample_id: str = "") -> EdgeAnswer:
         """The edge's answer for one sample, at once; a hard sample is stored to be sent on.
 
-        `job` may be left out when there is only one. Without a `sample_id` one is drawn. Raises SampleError when `x`
-        is not what the job's engine takes.
+        Where mining comes first, a hard sample's answer is the hub's, unless that is away or late. `job` may be left
+        out when there is only one. Without a `sample_id` one is drawn. Raises SampleError when `x` is not what the
+        job's engine takes.
         """
         return await self._infer(x, job=job, sample_id=sample_id)
 
@@ -133,10 +134,18 @@ class Agent:
         if prediction.provisional:
             final = self._expected.expect(task.name, seen.sample_id)
             self.link.pump()
+        if offload and task.mines_first:
+            prediction = await mining.hub_first(task, x, prediction, final=final, connected=self.connected)
+            if prediction.origin == "cloud":
+                return EdgeAnswer(prediction, None)
         self._hand_over(task, prediction)
         if self._apps is not None:
             self._apps.tell(prediction)
-        return EdgeAnswer(prediction, final)
+        return EdgeAnswer(prediction, final if prediction.provisional else None)
+
+    async def infer_batch(self, xs: "Iterable[np.ndarray[Any, Any]]", *, job: str = "") -> list[EdgeAnswer]:
+        """The edge's answers for several samples, one after the other."""
+        return [await self.infer(x, job=job) for x in xs]
 
     async def run(self) -> None:
         """Pull the jobs' sources until `stop` is called."""
@@ -186,6 +195,8 @@ class Agent:
 
     def _deliver_here(self, final: Prediction, then: Callable[[Told], None], told: Told) -> None:
         job = self._jobs.get(final.job)
+        if job is not None and final.origin == "cloud":
+            job.hub_is_late = False
         if told is Told.TOLD and job is not None and not self._hand_over(job, final):
             told = Told.FAILED
         if told is Told.TOLD:

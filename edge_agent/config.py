@@ -45,6 +45,8 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     and `policy` are a name or a table of `use` and options: one that comes with the agent, or a plug-in. A job without
     `source` is fed by a script's `infer`. `sink` is a function that is called with every Prediction. A source that
     gives nothing for `silence_s` is named in the log (0: never); `keep` is "newest" unless the source knows better.
+    With `order = "mining-then-inference"` the policy sees the sample before the edge model does, and a hard one is
+    given to the edge model only when the hub is away or has not answered after `deadline_s`.
     """
 
     model: str = ""
@@ -52,6 +54,8 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     source: Spec = ""
     sink: str = ""
     policy: Spec = "cross_entropy"
+    order: Literal["inference-then-mining", "mining-then-inference"] = "inference-then-mining"
+    deadline_s: float = 1.0
     keep: Keep | None = None
     restart: Literal["never", "on-failure", "always"] = "on-failure"
     silence_s: float = 60.0
@@ -130,8 +134,9 @@ def check(settings: AgentSettings) -> None:
     for name, job in settings.jobs.items():
         if not job.model and not job.engine:
             raise ConfigError(f"jobs.{name}: name a model file (model) or an engine plug-in (engine)")
-        if not job.silence_s >= 0.0:
-            raise ConfigError(f"jobs.{name}.silence_s is {job.silence_s}: at least 0 s")
+        for field in ("silence_s", "deadline_s"):
+            if not getattr(job, field) >= 0.0:
+                raise ConfigError(f"jobs.{name}.{field} is {getattr(job, field)}: at least 0 s")
 
 
 def load(path: Path) -> AgentSettings:

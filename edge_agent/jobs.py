@@ -13,12 +13,12 @@ from edge_agent import plugins
 from edge_agent.config import ConfigError, JobSettings
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
-from edge_agent.policies.rules import RULES, SEDNA, Decision, Policy
+from edge_agent.policies.rules import BLIND, RULES, SEDNA, Decision, Policy
 from edge_agent.sources import known
 from edge_agent.sources.known import Source
 from edge_agent.values import as_value
 from messages.settings import beside
-from messages.shapes import Prediction, Value
+from messages.shapes import Classes, Prediction, Value
 from messages.tensors import DTYPES
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ MAX_SAMPLE_BYTES = 600_000
 """What fits into one message (1,000,000 bytes, and text grows by a third through KubeEdge) beside everything else."""
 
 
+NOT_RUN = Classes(probs=())
+"""What stands for the edge model's result where it was not asked."""
+
+
 class SampleError(ValueError):
     """A sample is not what the job's engine takes. The text names the job, expected and got."""
 
@@ -40,7 +44,7 @@ class Parts(NamedTuple):
     """What a job is made of: its config's names, found."""
 
     engine: Engine
-    policy: Policy
+    policy: Callable[[Any], Decision]
     source: Source | None = None
     sink: Callable[[Prediction], object] | None = None
 
@@ -55,6 +59,8 @@ class Job:
         self.engine = parts.engine
         self.settings = settings
         self.source = parts.source
+        self.mines_first = settings.order == "mining-then-inference"
+        self.hub_is_late = False
         self._policy = parts.policy
         self._sink = parts.sink
         self._array = np.ndarray
@@ -65,17 +71,23 @@ class Job:
         self._pool = ThreadPoolExecutor(1, f"engine {name}")
 
     async def judge(self, x: "np.ndarray[Any, Any]") -> tuple[Value, Decision]:
-        """What the edge model and the policy say of one sample. Raises SampleError, PluginFailed."""
+        """What the edge model and the policy say of one sample. Raises SampleError, PluginFailed.
+
+        Where mining comes first, the edge model has not run on a hard sample: its value is NOT_RUN.
+        """
         if type(x) is not self._array or x.dtype != self._dtype or x.shape != self._shape:
             raise SampleError(f"job {self.name}: takes {self.engine.input}, got {_described(x)}")
+        if not self.mines_first:
+            value = await self.predict(x)
+            return value, self._decide(value)
+        decision = self._decide(x)
+        return NOT_RUN if decision.offload else await self.predict(x), decision
+
+    async def predict(self, x: "np.ndarray[Any, Any]") -> Value:
+        """What the edge model says of one sample. Raises SampleError, PluginFailed."""
         if self._quickest <= INLINE_S:
-            value = self._predict(x)
-        else:
-            value = await get_running_loop().run_in_executor(self._pool, self._predict, x)
-        decision = plugins.call(f"job {self.name}: policy", self._policy, value)
-        if type(decision) is not Decision or not isfinite(decision.rank):
-            raise SampleError(f"job {self.name}: policy: {decision!r:.100} is no Decision with a finite rank")
-        return value, decision
+            return self._predict(x)
+        return await get_running_loop().run_in_executor(self._pool, self._predict, x)
 
     def deliver(self, prediction: Prediction) -> None:
         """Hand a prediction to the job's sink. Raises PluginFailed."""
@@ -85,6 +97,12 @@ class Job:
     def close(self) -> None:
         """Let the engine's thread go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _decide(self, subject: "Value | np.ndarray[Any, Any]") -> Decision:
+        decision = plugins.call(f"job {self.name}: policy", self._policy, subject)
+        if type(decision) is not Decision or not isfinite(decision.rank):
+            raise SampleError(f"job {self.name}: policy: {decision!r:.100} is no Decision with a finite rank")
+        return decision
 
     def _predict(self, x: "np.ndarray[Any, Any]") -> Value:
         with self._lock:
@@ -103,7 +121,7 @@ def build(name: str, settings: JobSettings, config_file: Path) -> Job:
     try:
         engine = _engine(settings, config_file, field)
         _check_input(engine, settings)
-        policy = _policy(settings.policy, f"{field}.policy")
+        policy = _policy(settings, f"{field}.policy")
         source = _source(settings, config_file, f"{field}.source", engine.input) if settings.source else None
         sink = plugins.find(settings.sink, f"{field}.sink") if settings.sink else None
     except (plugins.PluginError, ModelError) as error:
@@ -120,8 +138,8 @@ def _engine(settings: JobSettings, config_file: Path, field: str) -> Engine:
     return load.for_file(model)
 
 
-def _policy(spec: plugins.Spec, field: str) -> Policy:
-    name, options = plugins.split(spec, field)
+def _policy(settings: JobSettings, field: str) -> Callable[[Any], Decision]:
+    name, options = plugins.split(settings.policy, field)
     if ":" in name:
         made = plugins.make(name, options, field)
         if not callable(made):
@@ -130,7 +148,15 @@ def _policy(spec: plugins.Spec, field: str) -> Policy:
     name = SEDNA.get(name, name)
     if name not in RULES:
         raise plugins.PluginError(f'{field} = {name!r}: use {", ".join(RULES)} or "module:name"')
-    return plugins.make(f"edge_agent.policies:{name}", options, field)  # type: ignore[no-any-return]
+    rule: Policy = plugins.make(f"edge_agent.policies:{name}", options, field)
+    if settings.order == "inference-then-mining":
+        return rule
+    if name not in BLIND:
+        raise plugins.PluginError(
+            f"{field} = {name!r}: judges the edge model's result, which is not there in {settings.order!r};"
+            f' use {", ".join(BLIND)} or "module:name"'
+        )
+    return lambda _: rule(NOT_RUN)
 
 
 def _source(settings: JobSettings, config_file: Path, field: str, takes: TensorSpec) -> Source:
@@ -144,7 +170,7 @@ def _check_input(engine: Engine, settings: JobSettings) -> None:
     if engine.input.dtype not in DTYPES:
         raise ModelError(f"the engine takes {engine.input.dtype!r}: not one of {', '.join(DTYPES)}")
     size = prod(engine.input.shape) * np.dtype(engine.input.dtype).itemsize
-    if size > MAX_SAMPLE_BYTES and settings.policy != "edge_only":
+    if size > MAX_SAMPLE_BYTES and settings.policy not in ("edge_only", "EdgeOnly"):
         raise ModelError(
             f"a sample ({engine.input}) has {size} bytes, at most {MAX_SAMPLE_BYTES} can be sent;"
             ' make samples smaller or use policy = "edge_only"'

@@ -1,5 +1,6 @@
-"""The page about sources: its settings are right, and its commands (`printf`, `edge-agent run`) work."""
+"""The pages about sources and hard samples: settings are right, commands (`printf`, `edge-agent run`) do work."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -11,10 +12,12 @@ import pytest
 
 from edge_agent.agent import Agent
 from tests.support.console import commands
-from tests.support.small_agent import write_agent
+from tests.support.small_agent import EASY, HARD, write_agent
 
-PAGE = Path(__file__).parent.parent / "docs/sources.md"
-JOBS = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "sources.md"
+TEXT = PAGE.read_text() + (DOCS / "hard-samples.md").read_text()
+JOBS = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 def write(folder: Path, job: str) -> Path:
@@ -44,3 +47,12 @@ def test_the_commands_do_what_the_page_says(tmp_path: Path) -> None:
             if serves:
                 program.terminate()
             assert program.wait(20.0) == 0
+
+
+def test_the_rule_works(tmp_path: Path) -> None:
+    (rule,) = re.findall(r"```python\n(from edge_agent.policies.*?)```", TEXT, flags=re.DOTALL)
+    (tmp_path / "my_rules.py").write_text(rule)
+    policy = 'policy = {use = "my_rules:unsure", margin = 0.5}\n'
+    agent = Agent.from_config(write(tmp_path, f'[jobs.side]\nmodel = "small.npz"\n{policy}'))
+    reasons = [asyncio.run(agent._jobs["side"].judge(x))[1].offload for x in (EASY, HARD)]
+    assert reasons == [False, True]

@@ -126,6 +126,9 @@ SEDNA = {
 }
 """The same rules by the names of Sedna's registry."""
 
+BLIND = ("random", "cloud_only", "edge_only")
+"""The rules that can decide before the edge model runs."""
+
 
 def _judge(confidence: float, limit: float, reason: str) -> Decision:
     """`confidence` is in [0, 1], or not finite when the result was none."""
