@@ -29,7 +29,7 @@ from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Observation, Told
 from edge_agent.core.node import NodeCore
 from edge_agent.core.readings import Handed
-from edge_agent.jobs import Job
+from edge_agent.jobs import Job, SampleError
 from edge_agent.link import HubLink
 from edge_agent.sources.drive import drive
 from edge_agent.values import is_finite
@@ -45,6 +45,9 @@ from messages.tensors import pack
 
 if TYPE_CHECKING:
     import numpy as np
+
+MAX_ID = 200
+"""How many characters a sample's id may have, at the hub too."""
 
 _log = logging.getLogger("edge_agent")
 
@@ -113,7 +116,7 @@ class Agent:
 
         Where mining comes first, a hard sample's answer is the hub's, unless that is away or late. `job` may be left
         out when there is only one. Without a `sample_id` one is drawn. Raises SampleError when `x` is not what the
-        job's engine takes.
+        job's engine takes, or when the id cannot travel.
         """
         return await self._infer(x, job=job, sample_id=sample_id)
 
@@ -125,7 +128,7 @@ class Agent:
         if offload and self.settings.payload is Format.JSON and not is_finite(value):
             value = Classes(probs=())
         seen = Observation(
-            job=task.name, sample_id=sample_id or self._draw_id(), value=value, offload=offload, reason=reason,
+            job=task.name, sample_id=self._named(sample_id), value=value, offload=offload, reason=reason,
             rank=rank, model=task.engine.digest, handed=handed,
         )  # fmt: skip
         clock = self._clock
@@ -266,6 +269,18 @@ class Agent:
             return next(iter(self._jobs.values()))
         raise KeyError(f"job {name!r}: this agent has {', '.join(self._jobs) or 'none'}")
 
-    def _draw_id(self) -> str:
-        self._ids += 1
-        return f"{self._stream}-{self._ids}"
+    def _named(self, sample_id: str) -> str:
+        """The id that a sample was given, or one that is drawn for it."""
+        if len(sample_id) > MAX_ID or not _is_text(sample_id):
+            raise SampleError(f"sample_id {sample_id[:40]!r}: use 1 to {MAX_ID} characters that are text")
+        self._ids += not sample_id
+        return sample_id or f"{self._stream}-{self._ids}"
+
+
+def _is_text(sample_id: str) -> bool:
+    """Whether it can travel: file names may hold bytes that are no text, and JSON half a character."""
+    try:
+        sample_id.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

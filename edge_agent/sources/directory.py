@@ -64,8 +64,16 @@ def _watch(inbox: Path, options: Directory, takes: TensorSpec) -> Watched:
                     yield from _put_away(inbox, file, options.after, failed=failed)
                     progress.finish(file)
             before = now
-            yield IDLE
-            time.sleep(options.stable_s)
+            yield from _wait(options.stable_s)
+
+
+def _wait(seconds: float) -> Iterator[object]:
+    """Sleep, but say now and then that all is well."""
+    end = time.monotonic() + seconds
+    yield IDLE
+    while (rest := end - time.monotonic()) > 0.0:
+        time.sleep(min(1.0, rest))
+        yield IDLE
 
 
 def _look(inbox: Path, pattern: str) -> Iterator[Found]:

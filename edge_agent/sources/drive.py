@@ -63,7 +63,7 @@ class _Drive:
                 problem = await self._judge(item)
                 if problem:
                     self._counters.bad_readings += 1
-                    self._seldom.tell("bad", logging.WARNING, f"{self._who}: bad reading: {problem}")
+                    self._seldom.tell("bad", logging.WARNING, f"{self._who}: bad reading: {problem[:400]}")
                     feed.refuse(problem)
                 else:
                     self._wait = FIRST_S

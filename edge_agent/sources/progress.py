@@ -3,12 +3,14 @@
 import os
 import sqlite3
 from collections.abc import Collection
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from edge_agent.sources.feed import SourceError
 
 FILE: Final = ".skerry.db"
+_LONG: Final = 150
 
 
 class Found(NamedTuple):
@@ -27,8 +29,10 @@ class Found(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name as text that can travel, whatever its bytes."""
-        return os.fsencode(self.name).decode("utf-8", "replace")
+        """The name as text that can travel, whatever its bytes; a long one keeps its beginning."""
+        name = os.fsencode(self.name)
+        label = name.decode("utf-8", "replace")
+        return label if len(label) <= _LONG else f"{label[:_LONG]}~{sha256(name).hexdigest()[:12]}"
 
     def sample_id(self, place: str) -> str:
         """The id of one of its samples. When it was written (ms) tells two contents apart that have the same name."""

@@ -321,6 +321,15 @@ async def test_a_sample_of_another_shape_or_dtype_is_named(tmp_path: Path, broke
     assert str(caught.value) == f"job side: takes float32[1], got {got}"
 
 
+@pytest.mark.parametrize("sample_id", ["n" * 201, "half a character \ud800"])
+async def test_an_id_that_cannot_travel_is_named(tmp_path: Path, broker, sample_id: str) -> None:
+    async with agent_of(write_agent(tmp_path), broker) as agent:
+        with pytest.raises(SampleError, match="use 1 to 200 characters that are text"):
+            await agent.infer(HARD, sample_id=sample_id)
+        assert agent.backlog == 0
+        assert agent.counters().all == 0
+
+
 async def test_nan_is_sent_on_as_what_it_is_or_as_no_result_where_json_has_no_word_for_it(
     tmp_path: Path, broker, hub
 ) -> None:

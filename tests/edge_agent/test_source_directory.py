@@ -280,6 +280,15 @@ def test_a_name_of_any_bytes_gets_an_id_that_can_travel(inbox: Path) -> None:
     assert look(watch(inbox)) == []
 
 
+def test_long_names_get_ids_that_the_hub_takes_and_that_differ(inbox: Path) -> None:
+    for end in ("a", "b"):
+        np.save(inbox / f"{'n' * 240}{end}.npy", np.zeros((2, 2)))
+        os.utime(inbox / f"{'n' * 240}{end}.npy", ns=(10**18, 10**18))
+    seen = {item.sample_id for item in look(watch(inbox)) if isinstance(item, Sample)}
+    assert len(seen) == 4
+    assert all(name.startswith("n" * 150) and len(name) <= 200 for name in seen)
+
+
 def no_folder(inbox: Path) -> None:
     inbox.rmdir()
 
