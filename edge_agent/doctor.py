@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from msgspec import structs
+
 from edge_agent import config, jobs, naming, plugins, storage
 from edge_agent.config import AgentSettings, ConfigError
 from edge_agent.core.exchange import NodeOptions
@@ -44,11 +46,15 @@ SAMPLE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is examined. `mqtt` has its files' whole paths, `data` is the data folder, `now` the wall clock in ms."""
+    """What is examined. `data` is the data folder, `now` the wall clock in ms.
+
+    `mqtt` and `apps` (the device's own broker, if there is one) have their files' whole paths.
+    """
 
     file: Path
     settings: AgentSettings
     mqtt: MqttSettings
+    apps: MqttSettings | None
     data: Path
     running: bool
     now: Callable[[], int]
@@ -71,22 +77,23 @@ def examine(file: Path, *, sample: bool = False, now: Callable[[], int] = wall_c
     try:
         settings = config.load(file)
         mqtt = config.beside_config(settings.mqtt, file)
+        own = settings.apps.mqtt if settings.apps else None
+        apps = config.beside_config(own, file, "apps") if own else None
     except ConfigError as error:
         return found + findings.of_settings(str(error), str(file), EXAMPLE)
     found.append(ok("config", f"node {settings.node}; jobs: {', '.join(settings.jobs) or 'none'}"))
     data = beside(file, settings.data_dir)
     running = folder.in_use(data, "agent")
-    setup = Setup(file, settings, mqtt, data, running, now, sample)
+    setup = Setup(file, settings, mqtt, apps, data, running, now, sample)
     for check in CHECKS:
         found += check(setup)
     return found
 
 
 def _secrets(setup: Setup) -> Iterable[Finding]:
-    for name in ("password_file", "key_file"):
-        path = getattr(setup.mqtt, name)
-        if path:
-            yield checks.secret(f"mqtt.{name}", path)
+    files = {"mqtt.password_file": setup.mqtt.password_file, "mqtt.key_file": setup.mqtt.key_file}
+    files["apps.password_file"] = setup.apps.password_file if setup.apps else ""
+    return [checks.secret(field, path) for field, path in files.items() if path]
 
 
 def _data(setup: Setup) -> Iterable[Finding]:
@@ -199,11 +206,24 @@ def _link(setup: Setup) -> Iterable[Finding]:
         return [
             ok("link", "not tried: the agent runs, and a second login would cut it; `stop` it to have this checked")
         ]
-    return asyncio.run(_try_link(setup))
+    return [*asyncio.run(_try_link(setup)), *asyncio.run(_try_apps(setup))]
+
+
+async def _try_apps(setup: Setup) -> list[Finding]:
+    """The device's own broker, where other programs hand in samples. Nothing is published there."""
+    if setup.apps is None:
+        return []
+    found = await checkup.reach(setup.apps, "apps.broker")
+    if not found[-1].problem:
+        node, topic = setup.settings.node, channels.IN.filter(setup.settings.namespace, setup.settings.node)
+        said = await checkup.talk(setup.apps, node, [topic], hello=[], bye=[])
+        judged = checkup.judge(said, setup.apps, "apps.broker", who=node, tls_there=False)
+        found += [finding for finding in judged if finding.name != "publish"]
+    return [structs.replace(finding, name=f"apps {finding.name}") for finding in found]
 
 
 async def _try_link(setup: Setup) -> list[Finding]:
-    found = await checkup.reach(setup.mqtt, "mqtt")
+    found = await checkup.reach(setup.mqtt, "mqtt.url")
     if found[-1].problem:
         return found
     try:
@@ -216,7 +236,7 @@ async def _try_link(setup: Setup) -> list[Finding]:
             said = await _introduce(setup, SqliteStore(memory))
     node = setup.settings.node
     tls = not said.protocol and not setup.mqtt.endpoint.tls and await checkup.speaks_tls(setup.mqtt.endpoint)
-    found += checkup.judge(said, setup.mqtt, "mqtt", who=node, tls_there=tls)
+    found += checkup.judge(said, setup.mqtt, "mqtt.url", who=node, tls_there=tls)
     return [*found, *_hub(said, setup)]
 
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from cloud_hub.cli import tables
-from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, print_rows, read, told
+from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_findings, print_json, print_rows, read, told
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store import folder as storage
 from messages import settings_origin
-from messages.host import leftovers, logs
+from messages.host import findings, leftovers, logs
 from messages.host.leftovers import Page, Table
 
 dead_letters = typer.Typer(help="Messages that a node refused or never receipted.", no_args_is_help=True)
@@ -26,6 +26,16 @@ Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="at most
 One = Annotated[int, typer.Argument(metavar="ID")]
 Many = Annotated[list[int] | None, typer.Argument(metavar="ID...")]
 All = Annotated[bool, typer.Option("--all", help="all rows")]
+
+
+def doctor(config: Config, as_json: AsJson = False) -> None:
+    """Check everything and say what to do."""
+    from cloud_hub.doctor import examine  # with NumPy and the workers, which no other command here needs
+
+    logs.set_up(os.environ)
+    found = examine(config)
+    print_json(found) if as_json else print_findings(found)
+    raise typer.Exit(findings.exit_code(found))
 
 
 def samples(

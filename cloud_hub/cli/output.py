@@ -6,16 +6,18 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from msgspec import Struct, json
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cloud_hub.config import ConfigError, load
 from cloud_hub.store.folder import reading
-from messages.host import logs
+from messages.host import findings, logs
+from messages.host.findings import Finding
 from messages.host.folder import FolderError, InUse
 from messages.host.leftovers import cells
 from messages.settings import SettingsError
@@ -68,6 +70,16 @@ def print_rows(rows: Sequence[Struct], *, limit: int) -> None:
     Console().print(table)
     if len(rows) == limit:
         typer.echo(f"more: --after {rows[-1].id}")  # type: ignore[attr-defined]  # every list's rows have an id
+
+
+def print_findings(found: Sequence[Finding]) -> None:
+    """Print what a doctor found, in colours where a person reads."""
+    console = Console()
+    for line in findings.lines(found):
+        console.print(Text(line, _COLOURS.get(line.partition(" ")[0], "")), soft_wrap=True)
+
+
+_COLOURS: Final = {"fail": "bold red", "warn": "yellow"}
 
 
 def fail(code: int, text: str) -> NoReturn:

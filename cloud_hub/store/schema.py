@@ -40,10 +40,15 @@ class NewerDatabase(Exception):
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the hub's tables up to date. Raises NewerDatabase and leaves the file as it is."""
+    check(connection)
+    hub.apply(Database(connection, recursive_triggers=False, execute_plugins=False))
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Read only. Raises NewerDatabase."""
     database = Database(connection, recursive_triggers=False, execute_plugins=False)
     applied = {migration.name for migration in hub.applied(database)}
     ours = {migration.name for migration in hub.pending(Database(memory=True))}
     later = sorted(applied - ours)
     if later:
         raise NewerDatabase(f"a later version of the hub has written it (it knows {later[-1]}): install that version")
-    hub.apply(database)

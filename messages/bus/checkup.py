@@ -27,12 +27,12 @@ WATCH_S: Final = 3.0
 _CERTIFICATE: Final = {
     9: ("is not valid yet", "set this machine's clock, or have the broker's certificate made anew"),
     10: ("has expired", "renew the broker's certificate; if it has not, set this machine's clock"),
-    62: ("is for another name", "write the name that stands in the certificate into {where}.url"),
-    64: ("is for another address", "write the name that stands in the certificate into {where}.url"),
+    62: ("is for another name", "write the name that stands in the certificate into {url}"),
+    64: ("is for another address", "write the name that stands in the certificate into {url}"),
 }
 _UNKNOWN_AUTHORITY: Final = (
     "is signed by nobody that this machine trusts",
-    "name the certificate of the authority that signed it in {where}.ca_file",
+    "name the certificate of the authority that signed it in {table}.ca_file",
 )
 
 
@@ -53,17 +53,17 @@ class Talk:
     heard: list[Incoming] = field(default_factory=list)
 
 
-async def reach(settings: MqttSettings, where: str) -> list[Finding]:
-    """Name, port and TLS, up to the first that fails. `where` is the config's table: "mqtt"."""
+async def reach(settings: MqttSettings, url: str) -> list[Finding]:
+    """Name, port and TLS, up to the first that fails. `url` is the config's key for the address: "mqtt.url"."""
     end = settings.endpoint
     try:
         await asyncio.get_running_loop().getaddrinfo(end.host, end.port, type=socket.SOCK_STREAM)
     except OSError as error:
         said = f"the name {end.host!r} has no address: {error.strerror or error}"
-        return [fail("address", said, f"correct {where}.url, or repair the name service (DNS, /etc/hosts)")]
-    found = [ok("address"), await _port(end, where)]
+        return [fail("address", said, f"correct {url}, or repair the name service (DNS, /etc/hosts)")]
+    found = [ok("address"), await _port(end, url)]
     if end.tls and not found[-1].problem:
-        found.append(await _tls(settings, where))
+        found.append(await _tls(settings, url))
     return found
 
 
@@ -99,16 +99,14 @@ async def speaks_tls(end: Endpoint) -> bool:
     return await _connect(end, context) is None
 
 
-def judge(said: Talk, settings: MqttSettings, where: str, *, who: str, tls_there: bool) -> list[Finding]:
+def judge(said: Talk, settings: MqttSettings, url: str, *, who: str, tls_there: bool) -> list[Finding]:
     """What a login came to. `who` is the name that the broker should know; `tls_there`: it speaks TLS on that port."""
     if not said.protocol:
-        return [fail("login", said.ended, _login_cure(said.ended, settings, where, tls_there=tls_there))]
+        return [fail("login", said.ended, _login_cure(said.ended, settings, url, tls_there=tls_there))]
     found = [ok("login", f"MQTT {said.protocol}")]
     for name in ("subscription", "publish"):
         denied = [item for item in said.denied if item.reason.startswith("subscription") == (name == "subscription")]
-        found += [
-            fail(name, f"the broker denies {item.topic}: {item.reason}", _acl_cure(who, where)) for item in denied
-        ]
+        found += [fail(name, f"the broker denies {item.topic}: {item.reason}", _acl_cure(who, url)) for item in denied]
         if not denied and not (said.ended and name == "publish"):
             found.append(ok(name, "" if name == "subscription" or said.protocol == "5" else _SILENT))
     if said.ended:
@@ -122,51 +120,58 @@ def judge(said: Talk, settings: MqttSettings, where: str, *, who: str, tls_there
 _SILENT: Final = "as far as MQTT 3.1.1 tells"
 
 
-def _login_cure(ended: str, settings: MqttSettings, where: str, *, tls_there: bool) -> str:
+def _login_cure(ended: str, settings: MqttSettings, url: str, *, tls_there: bool) -> str:
+    table = _table(url)
     if "Bad user name" in ended:
-        return f"correct {where}.username and the password in {where}.password_file"
+        return f"correct {table}.username and the password in {table}.password_file"
     if "Not authorized" in ended and not settings.username:
-        return f"this broker wants a login: set {where}.username and {where}.password_file"
+        return f"this broker wants a login: set {table}.username and {table}.password_file"
     if "Not authorized" in ended:
-        return f"correct the password in {where}.password_file, or give {settings.username!r} an account at the broker"
+        return f"correct the password in {table}.password_file, or give {settings.username!r} an account at the broker"
     if tls_there and not settings.endpoint.tls:
-        return f"TLS is spoken there: write mqtts:// in {where}.url"
+        return f"TLS is spoken there: write mqtts:// in {url}"
     if "client certificate" in ended:
-        return f"set {where}.cert_file and {where}.key_file, if it does; else see the broker's log"
+        return f"set {table}.cert_file and {table}.key_file, if it does; else see the broker's log"
     return "see the broker's own log: it says why"
 
 
-def _acl_cure(who: str, where: str) -> str:
-    return f"log in as {who!r} ({where}.username), or grant it the topic: `cloud-hub broker config` writes such rules"
+def _table(url: str) -> str:
+    """The config's table in which the address stands."""
+    return url.rpartition(".")[0]
 
 
-async def _port(end: Endpoint, where: str) -> Finding:
+def _acl_cure(who: str, url: str) -> str:
+    login = f"log in as {who!r} ({_table(url)}.username)"
+    return f"{login}, or grant it the topic: `cloud-hub broker config` writes such rules"
+
+
+async def _port(end: Endpoint, url: str) -> Finding:
     error = await _connect(end, None)
     if error is None:
         return ok("broker", str(end))
     if isinstance(error, TimeoutError):
-        said, cure = f"{end}: no answer in {PATIENCE_S:g} s", "look for a firewall between, or correct {where}.url"
+        said, cure = f"{end}: no answer in {PATIENCE_S:g} s", "look for a firewall between, or correct {url}"
     elif isinstance(error, ConnectionRefusedError):
-        said, cure = f"{end}: nothing listens there", "start the broker, or correct {where}.url"
+        said, cure = f"{end}: nothing listens there", "start the broker, or correct {url}"
     else:
-        said, cure = f"{end}: {error.strerror or error}", "connect this machine to the network, or correct {where}.url"
-    return fail("broker", said, cure.format(where=where))
+        said, cure = f"{end}: {error.strerror or error}", "connect this machine to the network, or correct {url}"
+    return fail("broker", said, cure.format(url=url, table=_table(url)))
 
 
-async def _tls(settings: MqttSettings, where: str) -> Finding:
+async def _tls(settings: MqttSettings, url: str) -> Finding:
     end = settings.endpoint
     try:
         context = tls_context(settings)
     except (OSError, ValueError) as error:
-        return fail("tls", str(error), f"put PEM files into {where}.ca_file, cert_file and key_file")
+        return fail("tls", str(error), f"put PEM files into {_table(url)}.ca_file, cert_file and key_file")
     problem = await _connect(end, context)
     if problem is None:
         return ok("tls")
     if isinstance(problem, ssl.SSLCertVerificationError):
         said, cure = _CERTIFICATE.get(problem.verify_code, _UNKNOWN_AUTHORITY)
         words = f"the certificate of {end} {said} ({problem.verify_message})"
-        return fail("tls", words, cure.format(where=where))
-    return fail("tls", f"{end}: no TLS is spoken there", f"write mqtt:// in {where}.url, or the broker's port for TLS")
+        return fail("tls", words, cure.format(url=url, table=_table(url)))
+    return fail("tls", f"{end}: no TLS is spoken there", f"write mqtt:// in {url}, or the broker's port for TLS")
 
 
 async def _connect(end: Endpoint, context: ssl.SSLContext | None) -> OSError | None:

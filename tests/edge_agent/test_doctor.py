@@ -232,10 +232,10 @@ def test_what_is_broken_is_found_with_its_cure(tmp_path: Path, put: Put, expecte
     assert [item for item in found if item[1] == "fail" and item not in same and item[0] != "broker"] == []
 
 
-async def examine(folder: Path, mqtt: str, **more: Any) -> list[tuple[str, str, str, str]]:
+async def examine(folder: Path, mqtt: str, more: str = "", **options: Any) -> list[tuple[str, str, str, str]]:
     """The findings of an agent with this `[mqtt]` table."""
-    path = write_agent(folder, mqtt=mqtt)
-    return [words(item, folder) for item in await asyncio.to_thread(doctor.examine, path, **more)]
+    path = write_agent(folder, mqtt=mqtt, more=more)
+    return [words(item, folder) for item in await asyncio.to_thread(doctor.examine, path, **options)]
 
 
 def failed(found: list[tuple[str, str, str, str]]) -> list[tuple[str, str, str]]:
@@ -358,6 +358,7 @@ async def test_a_broker_that_takes_connections_and_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkup, "LOGIN_S", 0.5)
+    monkeypatch.setattr(checkup, "PATIENCE_S", 0.5)
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     end = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
@@ -421,6 +422,15 @@ async def test_tls_to_a_port_without(tmp_path: Path, broker: RunningBroker) -> N
     assert failed(await examine(tmp_path, f'url = "mqtts://{end}"')) == [
         ("tls", f"{end}: no TLS is spoken there", "write mqtt:// in mqtt.url, or the broker's port for TLS")
     ]
+
+
+async def test_the_devices_own_broker_for_its_apps(tmp_path: Path, broker: RunningBroker) -> None:
+    apps = 'apps = {broker = "mqtt://127.0.0.1:1"}'
+    found = failed(await examine(tmp_path, login(broker), apps))
+    assert ("apps broker", "127.0.0.1:1: nothing listens there", "start the broker, or correct apps.broker") in found
+    found = failed(await examine(tmp_path, login(broker), f'apps = {{broker = "{broker.url}"}}'))
+    cure = "this broker wants a login: set apps.username and apps.password_file"
+    assert ("apps login", f"127.0.0.1:{broker.port}: Not authorized", cure) in found
 
 
 async def test_a_running_agent_is_left_alone(tmp_path: Path, broker: RunningBroker) -> None:
