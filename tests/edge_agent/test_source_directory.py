@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from edge_agent.engines.protocol import TensorSpec
 from edge_agent.sources.directory import Directory
-from edge_agent.sources.feed import Bad, Sample, SourceError
+from edge_agent.sources.feed import IDLE, Bad, Sample, SourceError
 from tests.support.events import until
 from tests.support.looks import ids, look
 from tests.support.small_agent import write_agent
@@ -334,3 +335,11 @@ async def test_a_killed_agent_goes_on_where_it_was(tmp_path: Path) -> None:
     seen = notes.read_text().split()
     assert set(seen) == {f"table.csv:{line}" for line in range(1, 3001)}
     assert len(seen) <= 3000 + 2, "a kill may repeat the row that was being judged, and no other"
+
+
+def test_between_two_long_looks_it_shows_that_it_lives(inbox: Path) -> None:
+    items = Directory(path=inbox.name, stable_s=600.0).open(ROW, inbox.parent)
+    began = time.monotonic()
+    assert [next(items) for _ in range(3)] == [IDLE] * 3
+    assert time.monotonic() - began < 30.0
+    items.close()
