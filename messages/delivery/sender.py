@@ -12,17 +12,26 @@ from random import Random
 from msgspec import Struct, structs
 
 from messages.codec import seal
-from messages.delivery.rows import Entry, Outcome, Row, split_id
+from messages.delivery.receiver import MAX_SPREAD
+from messages.delivery.rows import Entry, Outcome, Row
 from messages.delivery.store import Store
+from messages.delivery.window import Flight, Window
 from messages.shapes import Receipt
+
+SPREAD = 8
+"""How many windows the ids in flight may lie apart: so far others pass a message whose receipt is late."""
+
+TRIES = 3
+"""So often a message is sent before it makes way for those that it holds up, to come again under another id."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How fast to send. `window` bounds what is in flight and how far apart the ids in flight may lie.
+    """How fast to send. `window` bounds what is in flight, and by it how far apart the ids may lie (SPREAD).
 
     A row without a receipt is sent again after `first_s`, then twice as late each time up to `last_s` (with jitter).
-    A row that is told to wait for more than `park_s` leaves the window. A row that stays without a receipt `strikes`
-    times although the peer answers others goes to the dead letters.
+    A row that is told to wait for more than `park_s` leaves the window, and so does one that alone holds it up. A row
+    that stays without a receipt `strikes` times, although the peer has receipted what was sent after it, goes to the
+    dead letters.
     """
 
     window: int = 64
@@ -41,17 +50,6 @@ class Outgoing:
     payload: bytes
 
 
-@dataclass(slots=True)
-class _Flight:
-    row: Row
-    due: float = 0.0
-    since: float = -1.0
-    sent: float = -1.0
-    sends: int = 0
-    tries: int = 0
-    strikes: int = 0
-
-
 class Sender:
     """The stream of messages to one peer. `stream` must be drawn anew at every start of the process."""
 
@@ -65,8 +63,10 @@ class Sender:
         self._credit = pace.window
         self._online = False
         self._heard = -1.0
+        self._sent = self._proved = 0
+        self._strikes: dict[int, int] = {}
         self._round_trip = 0.0
-        self._flights: dict[str, dict[int, _Flight]] = {}
+        self._flights = Window()
         self._ended: list[tuple[Row, str]] = []
         self._next_due = 0.0
         self._more = True
@@ -75,12 +75,12 @@ class Sender:
 
     def reload(self) -> None:
         """Read what is in flight from the store again, as at a start or after a transaction that failed."""
-        known = {flight.row.id: flight for flight in self._all()}
-        self._flights = {}
+        known = {flight.row.id: flight for flight in self._flights}
+        self._flights = Window()
         for row in self._store.windowed(self._peer):
-            flight = known.get(row.id, _Flight(row))
+            flight = known.get(row.id, Flight(row))
             flight.row = row
-            self._flights.setdefault(row.stream, {})[row.seq] = flight
+            self._flights.add(flight)
         self._next_due, self._more = 0.0, True
         self._ended.clear()
 
@@ -92,18 +92,18 @@ class Sender:
     def pause(self, until: float) -> None:
         """Send nothing before `until` (run time): the store has no room, and asking it again would only burn."""
         self._paused = until
-        for flight in self._all():
+        for flight in self._flights:
             flight.due = min(flight.due, until)
 
     @property
     def in_flight(self) -> int:
         """How many rows have an id and no receipt yet."""
-        return sum(map(len, self._flights.values()))
+        return len(self._flights)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams that still have rows; the receiver may forget all others."""
-        return tuple(self._flights)
+        return self._flights.streams
 
     @property
     def round_trip_s(self) -> float:
@@ -112,13 +112,13 @@ class Sender:
 
     def silent_s(self, now: float) -> float:
         """For how long the peer has answered nothing although messages were sent again, in seconds of run time."""
-        first = min((flight.since for flight in self._all() if flight.sends > 1 and flight.since >= 0.0), default=now)
+        first = min((flight.since for flight in self._flights if flight.sends > 1 and flight.since >= 0.0), default=now)
         return max(0.0, now - max(first, self._heard))
 
     def online(self) -> None:
         """The peer is there (again): everything in flight is sent at once."""
         self._online = True
-        for flight in self._all():
+        for flight in self._flights:
             flight.due, flight.since = 0.0, -1.0
         self._next_due, self._more = 0.0, True
 
@@ -177,13 +177,14 @@ class Sender:
         """The peer has what waits under this natural key, for it answered it: its receipt is lost, or still to come."""
         row = self._store.find(self._peer, path, job, key)
         if row is not None:
-            self._take(row.event_id)
+            self._flights.take(row.event_id)
             self._leave(row, Outcome.DONE)
 
     def _done(self, event_id: str, now: float) -> int:
-        flight = self._take(event_id)
+        flight = self._flights.take(event_id)
         if flight is None:
             return 0
+        self._proved = max(self._proved, flight.first)
         self._leave(flight.row, Outcome.DONE)
         if flight.sends == 1:
             sample = now - flight.sent
@@ -191,19 +192,20 @@ class Sender:
         return 1
 
     def _refused(self, event_id: str, reason: str, at: int) -> int:
-        flight = self._take(event_id)
+        flight = self._flights.take(event_id)
         if flight is None:
             return 0
+        self._proved = max(self._proved, flight.first)
         self._bury(flight.row, reason, at)
         return 1
 
     def _later(self, event_id: str, until: float, now: float) -> None:
-        flight = self._find(event_id)
+        flight = self._flights.find(event_id)
         if flight is None:
             return
+        self._proved = max(self._proved, flight.first)
         if until - now > self._pace.park_s:
-            self._take(event_id)
-            self._store.park(flight.row.id, until)
+            self._park(flight, until)
             return
         flight.due, flight.strikes, flight.tries = until, 0, 1
         self._next_due = min(self._next_due, until)
@@ -211,37 +213,54 @@ class Sender:
     def _hurry(self, now: float) -> None:
         """The peer answers: what backed off while it was away need not wait that long any more."""
         soon = now + self._timeout(1)
-        for flight in self._all():
+        for flight in self._flights:
             if flight.tries > 1 and flight.due > soon:
                 flight.due, flight.tries = soon, 1
                 self._next_due = min(self._next_due, soon)
 
     def _resend(self, now: float, at: int) -> Iterator[Outgoing]:
-        overdue = [flight for flight in self._all() if flight.due <= now]
+        overdue = [flight for flight in self._flights if flight.due <= now]
         for flight in overdue:
-            flight.strikes += self._heard > flight.sent >= 0.0
+            flight.strikes += self._proved > flight.last > 0
             if flight.strikes > self._pace.strikes:
-                self._take(flight.row.event_id)
+                self._flights.take(flight.row.event_id)
                 self._bury(flight.row, f"no receipt after {flight.strikes} tries", at)
+            elif self._holds_up(flight):
+                self._strikes[flight.row.id] = flight.strikes
+                self._park(flight, now + self._timeout(flight.tries))
             else:
                 yield self._publish(flight, now)
-        self._next_due = min((flight.due for flight in self._all()), default=now + self._pace.last_s)
+        self._next_due = min((flight.due for flight in self._flights), default=now + self._pace.last_s)
+
+    def _holds_up(self, flight: Flight) -> bool:
+        """Whether for the sake of this row no other may enter, although the peer has receipted all that came later."""
+        if self._flights.low(self._stream, -1) != flight.row.seq or flight.row.stream != self._stream:
+            return False
+        return self._spread() >= self._widest() and self._proved > flight.first > 0 and flight.tries > TRIES
+
+    def _park(self, flight: Flight, until: float) -> None:
+        self._flights.take(flight.row.event_id)
+        self._store.park(flight.row.id, until)
+        self._more = True
 
     def _launch(self, row: Row, now: float) -> Outgoing:
         seq, self._next_seq = self._next_seq, self._next_seq + 1
         self._store.enter(row.id, self._stream, seq)
-        flight = _Flight(structs.replace(row, stream=self._stream, seq=seq))
-        self._flights.setdefault(self._stream, {})[seq] = flight
+        strikes = self._strikes.pop(row.id, 0)
+        flight = Flight(structs.replace(row, stream=self._stream, seq=seq), strikes=strikes, tries=strikes)
+        self._flights.add(flight)
         return self._publish(flight, now)
 
-    def _publish(self, flight: _Flight, now: float) -> Outgoing:
+    def _publish(self, flight: Flight, now: float) -> Outgoing:
         row = flight.row
         flight.sends += 1
         flight.tries += 1
+        self._sent += 1
+        flight.first, flight.last = flight.first or self._sent, self._sent
         flight.since = now if flight.since < 0.0 else flight.since
         flight.sent, flight.due = now, now + self._timeout(flight.tries)
         self._next_due = min(self._next_due, flight.due)
-        low = next(iter(self._flights[row.stream]))
+        low = self._flights.low(row.stream, row.seq)
         return Outgoing(row.peer, row.path, seal(self._store.body(row.id), row.event_id, low))
 
     def _timeout(self, tries: int) -> float:
@@ -250,9 +269,14 @@ class Sender:
 
     def _room(self) -> int:
         limit = min(self._pace.window, self._credit)
-        own = self._flights.get(self._stream)
-        spread = self._next_seq - next(iter(own)) if own else 0
-        return min(limit - self.in_flight, limit - spread)
+        return min(limit - self.in_flight, self._widest() - self._spread())
+
+    def _spread(self) -> int:
+        """How far the ids in flight lie apart."""
+        return self._next_seq - self._flights.low(self._stream, self._next_seq)
+
+    def _widest(self) -> int:
+        return min(SPREAD * min(self._pace.window, self._credit), MAX_SPREAD)
 
     def _bury(self, row: Row, reason: str, at: int) -> None:
         self._store.bury(row, reason, at)
@@ -262,23 +286,3 @@ class Sender:
     def _leave(self, row: Row, outcome: Outcome, reason: str = "") -> None:
         self._store.remove(row.id)
         self._store.count(Entry(row.peer, row.job, row.path, outcome, reason))
-
-    def _find(self, event_id: str) -> _Flight | None:
-        try:
-            stream, seq = split_id(event_id)
-        except ValueError:
-            return None
-        return self._flights.get(stream, {}).get(seq)
-
-    def _take(self, event_id: str) -> _Flight | None:
-        flight = self._find(event_id)
-        if flight is not None:
-            row = flight.row
-            del self._flights[row.stream][row.seq]
-            if not self._flights[row.stream]:
-                del self._flights[row.stream]
-        return flight
-
-    def _all(self) -> Iterator[_Flight]:
-        for flights in self._flights.values():
-            yield from flights.values()

@@ -153,7 +153,7 @@ def check(fleet: Fleet, samples: int, storm: Storm) -> None:
     """Nothing is lost and nothing is there twice; only what a full disk refused is dropped, and its app was told."""
     books = audit(fleet.folder)
     wrong = {name: books[name] for name in ("lost", "duplicated", "refused", "waiting")}
-    assert set(wrong.values()) == {0}, (books, storm.happened)
+    assert set(wrong.values()) == {0}, (books, storm.happened, dead_letters(fleet))
     promised = {(d, p["id"]) for d in DEVICES for p in fleet.predictions(d) if p["provisional"]}
     with closing(sqlite3.connect(fleet.folder / "hub" / "data" / "hub.db")) as database:
         stored = set(database.execute("SELECT node, sample_id FROM samples"))
@@ -161,6 +161,17 @@ def check(fleet: Fleet, samples: int, storm: Storm) -> None:
     assert promised - stored == set()
     assert unanswered == 0
     assert len(promised) + books["dropped"] >= samples
+
+
+def dead_letters(fleet: Fleet) -> dict[str, int]:
+    """How many messages were given up, by who sent them and why."""
+    found: dict[str, int] = {}
+    for name in ("hub", *DEVICES):
+        file = fleet.folder / name / "data" / ("hub.db" if name == "hub" else "agent.db")
+        with closing(sqlite3.connect(file)) as database:
+            for path, reason in database.execute("SELECT path, reason FROM dead_letters"):
+                found[f"{name}, {path}: {reason}"] = found.get(f"{name}, {path}: {reason}", 0) + 1
+    return found
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from messages.delivery.rows import Kind, Outcome
-from messages.delivery.sender import Outgoing, Pace, Sender
+from messages.delivery.sender import SPREAD, Outgoing, Pace, Sender
 from messages.shapes import Receipt
 from tests.support.outbox import AT, Outbox, envelope, receipt, sent
 
@@ -43,14 +43,17 @@ def test_a_receipt_makes_room_for_the_next_and_low_rises() -> None:
     assert box.number(Outcome.DONE) == 2
 
 
-def test_an_old_row_without_a_receipt_holds_the_window() -> None:
+def test_others_pass_a_row_whose_receipt_is_late_for_eight_windows() -> None:
     box = online()
-    box.put(20)
-    box.due()
-    box.settle(receipt("s.1", "s.2", "s.3"))
-    assert box.due(0.1) == []
+    box.put(50)
+    got = sent(box.due())
+    while later := [event_id for event_id in got if event_id != "s.0"]:
+        box.settle(receipt(*later))
+        assert box.sender.in_flight == 1
+        got = sent(box.due(0.1))
+    assert box.number(Outcome.DONE) == 8 * 4 - 1
     box.settle(receipt("s.0"))
-    assert sent(box.due(0.1)) == ["s.4", "s.5", "s.6", "s.7"]
+    assert sent(box.due(0.1)) == ["s.32", "s.33", "s.34", "s.35"]
 
 
 def test_credit_bounds_what_is_in_flight() -> None:
@@ -170,16 +173,21 @@ def test_a_silent_peer_costs_no_strikes() -> None:
     assert (box.sender.in_flight, box.store.dead_letters) == (1, [])
 
 
-def test_a_row_that_alone_gets_no_receipt_is_given_up() -> None:
-    box = online(Pace(window=8, strikes=2, first_s=1.0, last_s=1.0))
-    box.put(1)
-    box.due(0.0)
-    for step in range(1, 6):
-        box.settle(receipt(), 2.0 * step - 0.5)
-        box.due(2.0 * step)
+def test_one_message_that_never_gets_a_receipt_blocks_no_other() -> None:
+    box = online(Pace(window=4, strikes=5, first_s=1.0, last_s=4.0))
+    box.put(100)
+    poison, arrived = None, set()
+    for step in range(400):
+        for item in box.due(0.5 * step):
+            row = next(row for row in box.store.windowed("hub") if row.event_id == envelope(item).event_id)
+            poison = row.id if poison is None else poison
+            if row.id != poison:
+                arrived.add(row.id)
+                box.settle(receipt(row.event_id), 0.5 * step + 0.1)
+    assert len(arrived) == 99
     ((row, reason),) = box.store.dead_letters
-    assert (row.event_id, reason) == ("s.0", "no receipt after 3 tries")
-    assert box.sender.wake_at() is None
+    assert (row.id, reason) == (poison, "no receipt after 6 tries")
+    assert box.sender.in_flight == 0
 
 
 def test_receipts_for_what_is_not_in_flight_are_old_news() -> None:
@@ -332,7 +340,7 @@ class Story:
         for item in outgoing:
             head = envelope(item)
             stream, seq = head.event_id.rsplit(".", 1)
-            assert head.low <= int(seq) < head.low + PACE.window
+            assert head.low <= int(seq) < head.low + SPREAD * PACE.window
             assert head.event_id not in self.settled
             waiting = [row.seq for row in self.box.store.windowed("hub") if row.stream == stream]
             assert head.low <= min(waiting)

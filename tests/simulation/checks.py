@@ -5,6 +5,7 @@ from msgspec import Struct
 from messages import channels
 from messages.delivery.ledger import close, total
 from messages.delivery.rows import Outcome
+from messages.delivery.sender import SPREAD
 from tests.simulation.cloud import Cloud
 from tests.simulation.devices import PACE, Device
 
@@ -89,11 +90,11 @@ def _finals(device: Device) -> list[str]:
 
 
 def _remembered(devices: list[Device], cloud: Cloud) -> list[str]:
-    """Ids are forgotten as `low` rises: no stream may hold more of them than fit into a send window."""
+    """Ids are forgotten as `low` rises: no stream may hold more of them than may lie between two in flight."""
     inboxes = [("hub", cloud.store.streams), *((device.name, device.store.streams) for device in devices)]
     return [
         f"{name}: remembers {len(state.seen)} ids of stream {stream}"
         for name, streams in inboxes
         for stream, state in streams.items()
-        if len(state.seen) > PACE.window
+        if len(state.seen) > SPREAD * PACE.window
     ]
