@@ -28,11 +28,22 @@ def add(commands: Commands) -> None:
     """Put the commands into the parser; each sets `handle`, a function of the parsed arguments."""
     doctor = _command(commands, "doctor", "check everything and say what to do", _doctor)
     doctor.add_argument("--sample", action="store_true", help="also take one sample from every source")
+    _add_check(commands)
     config = commands.add_parser("config", help="look at the settings").add_subparsers(required=True, metavar="COMMAND")
     shown = _command(config, "show", "every setting that is in force", _config)
     shown.add_argument("--origin", action="store_true", help="and where it comes from")
     for name in ("dead-letters", "quarantine"):
         _add_leftovers(commands, name)
+
+
+def _add_check(commands: Commands) -> None:
+    said = "call a plug-in of yours as the agent would, and say what is wrong"
+    check = commands.add_parser("check-plugin", help=said, description=said)
+    check.add_argument("name", metavar="MODULE:NAME")
+    check.add_argument("--kind", default="", choices=("source", "policy", "engine", "sink"), help="what it is to be")
+    check.add_argument("--config", metavar="FILE", help="an agent.toml that names it: for its options and its model")
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.set_defaults(handle=partial(_run, _check_plugin))
 
 
 def _add_leftovers(commands: Commands, name: str) -> None:
@@ -95,6 +106,18 @@ def _doctor(given: argparse.Namespace) -> int:
     from messages.host import findings
 
     found = doctor.examine(Path(given.config), sample=given.sample)
+    _say(found, as_json=given.json, text="\n".join(findings.lines(found)))
+    return findings.exit_code(found)
+
+
+def _check_plugin(given: argparse.Namespace) -> int:
+    from contextlib import redirect_stdout
+
+    from edge_agent import check_plugin
+    from messages.host import findings
+
+    with redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
+        found = check_plugin.examine(given.name, kind=given.kind, file=Path(given.config) if given.config else None)
     _say(found, as_json=given.json, text="\n".join(findings.lines(found)))
     return findings.exit_code(found)
 

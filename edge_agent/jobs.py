@@ -76,7 +76,7 @@ class Job:
         Where mining comes first, the edge model has not run on a hard sample: its value is NOT_RUN.
         """
         if type(x) is not self._array or x.dtype != self._dtype or x.shape != self._shape:
-            raise SampleError(f"job {self.name}: takes {self.engine.input}, got {_described(x)}")
+            raise SampleError(f"job {self.name}: takes {self.engine.input}, got {described(x)}")
         if not self.mines_first:
             value = await self.predict(x)
             return value, self._decide(value)
@@ -177,7 +177,8 @@ def _check_input(engine: Engine, settings: JobSettings) -> None:
         )
 
 
-def _described(x: object) -> str:
+def described(x: object) -> str:
+    """A sample's dtype and shape, or the type of what is no array."""
     dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
     if dtype is None or shape is None:
         return type(x).__name__

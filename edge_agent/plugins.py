@@ -12,6 +12,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
+from messages.host.plug_ins import described
+
 T = TypeVar("T")
 
 Spec = str | dict[str, Any]
@@ -101,14 +103,3 @@ def call(name: str, function: Callable[..., T], *args: Any, **options: Any) -> T
         raise
     except Exception as error:  # a user's code may raise anything: this is the program's one place that expects it
         raise PluginFailed(f"{name}: {described(error)}") from error
-
-
-def described(error: BaseException | None) -> str:
-    """An error in one line, with the place in the user's file where it was raised."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    trace = error.__traceback__ if error is not None else None
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or trace.tb_frame.f_code.co_filename.startswith("<"):
-        return text
-    return f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"

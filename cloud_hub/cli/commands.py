@@ -30,6 +30,7 @@ app.add_typer(desk.dead_letters, name="dead-letters")
 app.add_typer(desk.quarantine, name="quarantine")
 app.add_typer(desk.config, name="config")
 app.command()(desk.doctor)
+app.command()(desk.check_plugin)
 app.command()(desk.samples)
 
 

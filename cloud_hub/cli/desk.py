@@ -1,7 +1,9 @@
 """The commands with which a person looks after a hub: samples, dead letters, quarantine, settings."""
 
 import os
+import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,27 @@ def doctor(config: Config, as_json: AsJson = False) -> None:
 
     logs.set_up(os.environ)
     found = examine(config)
+    print_json(found) if as_json else print_findings(found)
+    raise typer.Exit(findings.exit_code(found))
+
+
+def check_plugin(
+    name: Annotated[str, typer.Argument(metavar="MODULE:NAME")],
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="a hub.toml that names it")] = None,
+    model: Annotated[str, typer.Option("--model", metavar="FILE", help="its model file, if no config says so")] = "",
+    samples: Annotated[str, typer.Option("--input", metavar="TYPE:SHAPE", help="a sample, like float32:8,8")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Call a big model of yours as the hub would, and say what is wrong."""
+    from cloud_hub.check_plugin import Subject, examine, input_of  # with NumPy, which no other command here needs
+
+    logs.set_up(os.environ)
+    try:
+        subject = Subject(name, model, input_of(samples) if samples else None)
+    except ValueError as error:
+        fail(USAGE, f"--input: {error}")
+    with redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
+        found = examine(subject, config)
     print_json(found) if as_json else print_findings(found)
     raise typer.Exit(findings.exit_code(found))
 

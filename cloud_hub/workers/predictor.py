@@ -9,6 +9,7 @@ import numpy as np
 
 from cloud_hub.store.protocol import Verdict
 from messages.codec import BadPayload
+from messages.host.plug_ins import described
 from messages.shapes import Boxes, Classes, Scalar, Tensor, Text, Value
 from messages.tensors import unpack
 
@@ -53,31 +54,35 @@ def _together(predict: Predict, group: Sequence[tuple[int, Array]]) -> list[Verd
     if not group:
         return []
     try:
-        outputs = _outputs(predict, np.stack([x for _, x in group]))
+        found = outputs(predict, np.stack([x for _, x in group]))
     except PredictorFailed as error:
         if len(group) == 1:
             return [Verdict(rows[0], None, str(error))]
         return [verdict for item in group for verdict in _together(predict, [item])]
-    return [_verdict(row, output) for row, output in zip(rows, outputs, strict=True)]
+    return [_verdict(row, output) for row, output in zip(rows, found, strict=True)]
 
 
-def _outputs(predict: Predict, batch: Array) -> Sequence[Any]:
+def outputs(predict: Predict, batch: Array) -> Sequence[Any]:
+    """What the predictor gives for each sample of a batch, not yet looked at. Raises PredictorFailed."""
     found = _call(predict, batch)
-    outputs = found if isinstance(found, list | tuple) else list(np.atleast_1d(_call(np.asarray, found)))
-    if len(outputs) != len(batch):
-        raise PredictorFailed(f"the predictor gave {len(outputs)} answers for {len(batch)} samples")
-    return outputs
+    each = found if isinstance(found, list | tuple) else list(np.atleast_1d(_call(np.asarray, found)))
+    if len(each) != len(batch):
+        raise PredictorFailed(f"the predictor gave {len(each)} answers for {len(batch)} samples")
+    return each
 
 
 def _verdict(row: int, output: Any) -> Verdict:
     try:
-        return Verdict(row, _value(output))
+        return Verdict(row, value(output))
     except PredictorFailed as error:
         return Verdict(row, None, str(error))
 
 
-def _value(output: Any) -> Value:
+def value(output: Any) -> Value:
+    """One sample's output as an answer. Raises PredictorFailed when it is none."""
     if isinstance(output, Boxes | Scalar | Text):
+        if not np.isfinite(numbers(output)).all():
+            raise PredictorFailed("the predictor gave NaN or infinity")
         return output
     probs = _call(np.asarray, output.probs if isinstance(output, Classes) else output, "float64")
     if probs.ndim != 1 or not probs.size:
@@ -91,8 +96,20 @@ def _value(output: Any) -> Value:
     return Classes(probs=tuple(probs.tolist()))
 
 
+def numbers(value: Value) -> list[float]:
+    """All numbers of a value, in a fixed order."""
+    match value:
+        case Classes(probs=probs):
+            return list(probs)
+        case Boxes(boxes=boxes):
+            return [number for box in boxes for number in (*box.corners, box.score, box.label)]
+        case Scalar(scalar=scalar, confidence=confidence):
+            return [scalar, confidence or 0.0]
+    return [value.confidence or 0.0]
+
+
 def _call(function: Callable[..., T], *arguments: Any) -> T:
     try:
         return function(*arguments)
     except Exception as error:  # a user's code may raise anything: this is the hub's one place that expects it
-        raise PredictorFailed(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+        raise PredictorFailed(described(error)) from error

@@ -18,6 +18,7 @@ from edge_agent.sources.feed import IDLE, Bad, Keep, Sample, SourceError
 from edge_agent.sources.files import FileOptions, read
 from edge_agent.sources.progress import Found, Progress
 from messages.codec import BadPayload
+from messages.host.plug_ins import described
 
 _UNFINISHED = (".part", ".tmp", ".crdownload")
 
@@ -104,7 +105,7 @@ def _items(inbox: Path, file: Found, *, options: Directory, takes: TensorSpec) -
         cause = error.__cause__
         if isinstance(cause, SourceError):
             raise cause from error
-        yield Bad(file.label, str(cause) if type(cause) in (ValueError, BadPayload) else plugins.described(cause))
+        yield Bad(file.label, str(cause) if type(cause) in (ValueError, BadPayload) else described(cause))
 
 
 def _judge(file: Found, items: Iterator[Sample | Bad], progress: Progress) -> Watched:

@@ -96,7 +96,7 @@ async def test_one_bad_sample_spoils_only_its_own_answer(tmp_path: Path) -> None
         answers = await story.ask(ready.worker, 1.0, 9.0, 8.0, 2.0)
         sure = Classes(probs=(0.25, 0.75))
         assert answers == {
-            1: sure, 2: "RuntimeError: too hard", 3: "the predictor gave NaN or infinity", 4: sure,
+            1: sure, 2: "RuntimeError: too hard (big.py:25)", 3: "the predictor gave NaN or infinity", 4: sure,
         }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ async def test_a_batch_that_takes_too_long_ends_its_worker(tmp_path: Path) -> No
     ("settings", "reason"),
     [
         ({"predictor": "big:broken", "model": "m.bin"}, "big:broken with m.bin: [Errno 2] No such file"),
-        ({"predictor": "big:broken"}, "big:broken: ValueError:  has no weights"),
+        ({"predictor": "big:broken"}, "big:broken: ValueError:  has no weights (big.py:45)"),
         ({"predictor": "nowhere:predict"}, "nowhere:predict: ModuleNotFoundError: No module named 'nowhere'"),
         ({"predictor": "big:other"}, "AttributeError: module 'big' has no attribute 'other'"),
         ({"predictor": "big:np"}, "big:np is module, not something to call"),
