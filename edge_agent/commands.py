@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--check-config", action="store_true", help="say what is wrong with the config, start nothing")
     run.set_defaults(handle=lambda given: _run(given.config, check_only=given.check_config))
     desk.add(commands)
+    completion = commands.add_parser("completion", help="print a script that completes words in bash")
+    completion.set_defaults(handle=lambda _given: _complete(parser))
     return parser
 
 
@@ -48,6 +50,13 @@ class _Version(argparse.Action):
 
         print(f"edge-agent {version()}")
         parser.exit()
+
+
+def _complete(parser: argparse.ArgumentParser) -> int:
+    from edge_agent.completion import script
+
+    print(script(parser))
+    return 0
 
 
 def _run(path: str, *, check_only: bool) -> int:

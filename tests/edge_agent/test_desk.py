@@ -1,6 +1,7 @@
 """The commands that look after an agent, beside an agent that runs or not."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,22 @@ def test_settings_are_shown_with_their_origin(file: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SKERRY_TYPO__X", "7")
     typo = agent("config", "show", "--config", file)
     assert (typo.returncode, "SKERRY_TYPO__X: typo: unknown key" in typo.stderr) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("do", {"doctor"}),
+        ("dead-letters re", {"retry"}),
+        ("dead-letters list --js", {"--json"}),
+        ("config show --or", {"--origin"}),
+        ("run --config agent.t", {"agent.toml"}),
+        ("quarantine retry ", {"agent.toml", "data", "small.npz", "list", "show", "drop", "-h", "--help"}),
+    ],
+)
+def test_bash_completes_the_words(file: Path, typed: str, offered: set[str]) -> None:
+    words = f"COMP_WORDS=(edge-agent {typed}" + ('"")' if typed.endswith(" ") else ")")
+    code = f'{words}; COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _edge_agent; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    script = agent("completion").stdout
+    done = subprocess.run(["bash", "-c", script + code], cwd=file.parent, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == offered
