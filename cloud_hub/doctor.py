@@ -33,7 +33,7 @@ from messages.bus.settings import MqttSettings
 from messages.codec import encode
 from messages.host import checks, findings, folder
 from messages.host.findings import Finding, fail, ok, warn
-from messages.host.folder import FolderError
+from messages.host.folder import FolderError, there
 from messages.host.leftovers import reading
 from messages.shapes import NodeStatus, Receipt
 from messages.tensors import pack
@@ -94,7 +94,7 @@ def _data(setup: Setup) -> Iterable[Finding]:
     file = setup.data / DATABASE
     yield checks.data_folder(setup.data, "hub", running=setup.running)
     found = checks.database(file, "hub", running=setup.running)
-    yield _version(file) if file.exists() and not found.problem else found
+    yield _version(file) if there(file) and not found.problem else found
     yield checks.disk(setup.data, setup.settings.limits.disk_reserve, "limits.disk_reserve")
 
 
@@ -110,7 +110,7 @@ def _version(file: Path) -> Finding:
 def _kept(setup: Setup) -> Iterable[Finding]:
     """What the database tells, read beside a hub that runs or not."""
     file = setup.data / DATABASE
-    if not file.exists():
+    if not there(file):
         return []
     try:
         with closing(reading(file, "hub")) as reader:

@@ -4,6 +4,7 @@ It starts nothing and makes no file. While the agent runs, its link is left alon
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -31,7 +32,7 @@ from messages.delivery.rows import Kind, Totals
 from messages.delivery.sqlite import SqliteStore, connect
 from messages.host import checks, findings, folder
 from messages.host.findings import Finding, fail, ok, warn
-from messages.host.folder import FolderError
+from messages.host.folder import FolderError, there
 from messages.host.leftovers import moment, reading
 from messages.settings import beside
 from messages.shapes import Envelope, Link, Receipt
@@ -105,7 +106,7 @@ def _data(setup: Setup) -> Iterable[Finding]:
 
 def _waiting(setup: Setup) -> Iterable[Finding]:
     """The outbox, dead letters and quarantine, read beside an agent that runs or not."""
-    if not setup.database.exists():
+    if not there(setup.database):
         return
     try:
         with closing(reading(setup.database, "agent")) as reader:
@@ -115,7 +116,7 @@ def _waiting(setup: Setup) -> Iterable[Finding]:
             yield _outbox(waiting, bytes(oldest[0]) if oldest else b"", setup)
             yield checks.left(reader, "dead_letters", "edge-agent")
             yield checks.left(reader, "quarantine", "edge-agent")
-    except FolderError:
+    except (FolderError, sqlite3.Error, BadPayload):
         return  # the check of the database has said it
 
 
@@ -147,7 +148,7 @@ def _jobs(setup: Setup) -> Iterable[Finding]:
         except ConfigError as error:
             yield fail(f"job {name}", str(error), _job_cure(str(error), setup.file))
             continue
-        yield asyncio.run(_run_once(job, take=setup.sample and job.source is not None))
+        yield asyncio.run(_run_once(job, take=setup.sample and not setup.running and job.source is not None))
         job.close()
 
 
@@ -227,7 +228,7 @@ async def _try_link(setup: Setup) -> list[Finding]:
     if found[-1].problem:
         return found
     try:
-        if not setup.database.exists():
+        if not there(setup.database):
             raise FolderError(setup.database)
         with storage.opened(setup.data, full=True) as store:
             said = await _introduce(setup, store)

@@ -6,13 +6,13 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
 
 from messages.host.findings import Finding, fail, ok, warn
-from messages.host.folder import FolderError
+from messages.host.folder import FolderError, there
 from messages.host.leftovers import Table, moment, reading
 
 SKEW_S: Final = 60.0
@@ -60,7 +60,7 @@ def _number(text: str) -> tuple[int, ...]:
 
 def shadows(folder: Path) -> Finding:
     """Whether a user's `messages` beside the config would hide Skerry's from a script that lies there."""
-    found = next((path for path in (folder / "messages.py", folder / "messages") if path.exists()), None)
+    found = next((path for path in (folder / "messages.py", folder / "messages") if there(path)), None)
     if found is None:
         return ok("messages")
     said = f"{found} has the name of Skerry's own package: a script that lies beside it gets the wrong one"
@@ -72,7 +72,7 @@ def clock(at: int, files: Iterable[Path]) -> Finding:
     cure = "set the clock, and let NTP keep it: timedatectl set-ntp true"
     if at < BORN:
         return fail("clock", f"it says {moment(at)}: it was never set", cure)
-    newest = max(((path.stat().st_mtime, path) for path in files if path.exists()), default=(0.0, Path()))
+    newest = max(((path.stat().st_mtime, path) for path in files if there(path)), default=(0.0, Path()))
     if newest[0] * 1000.0 > at + SKEW_S * 1000.0:
         written = moment(int(newest[0] * 1000.0))
         return fail("clock", f"it says {moment(at)}, and {newest[1]} was written at {written}", cure)
@@ -96,8 +96,10 @@ def data_folder(folder: Path, program: str, *, running: bool) -> Finding:
     """Whether the program could keep its data there. Leaves nothing behind."""
     if running:
         return ok("data_dir", f"{folder}, in use by the {program} that runs")
-    place = next(path for path in (folder, *folder.parents) if path.exists())
+    place = _nearest(folder)
     try:
+        with suppress(FileNotFoundError):
+            folder.stat()
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
@@ -106,9 +108,14 @@ def data_folder(folder: Path, program: str, *, running: bool) -> Finding:
     return ok("data_dir", str(folder) if place == folder else f"{folder}, to be made")
 
 
+def _nearest(folder: Path) -> Path:
+    """The folder, or the innermost one around it that is there."""
+    return next((path for path in (folder, *folder.parents) if there(path)), Path("/"))
+
+
 def database(file: Path, program: str, *, running: bool) -> Finding:
     """Whether the database can be read and, while the program does not run, written."""
-    if not file.exists():
+    if not there(file):
         return ok("database", f"{file}, to be made")
     try:
         reading(file, program).close()
@@ -135,7 +142,7 @@ def _cure(error: str, file: Path, program: str) -> str:
 
 def disk(folder: Path, least: int, field: str) -> Finding:
     """Whether `least` bytes are free on the data folder's disk; `field` is the setting that asks for them."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
+    place = _nearest(folder)
     free = shutil.disk_usage(place).free
     if free < least:
         said = f"{free >> 20} MiB are free at {place}, and {field} asks for {least >> 20} MiB"

@@ -26,6 +26,15 @@ def locked(folder: Path, program: str) -> Iterator[None]:
         os.close(lock)
 
 
+def there(path: Path) -> bool:
+    """Whether something is there, as far as this user may know."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
 def in_use(folder: Path, program: str) -> bool:
     """Whether a process has the folder now. Makes nothing."""
     try:

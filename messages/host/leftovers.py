@@ -17,7 +17,7 @@ from msgspec import Struct
 from messages.codec import Format, form_of
 from messages.delivery.rows import Draft, Entry, Kind, Outcome
 from messages.delivery.sqlite import SqliteStore
-from messages.host.folder import FolderError
+from messages.host.folder import FolderError, there
 
 Table = Literal["dead_letters", "quarantine"]
 
@@ -65,7 +65,7 @@ _BAD: Final = "SELECT id, at, topic, reason, size FROM quarantine"
 
 def reading(file: Path, program: str) -> sqlite3.Connection:
     """A connection that only reads, beside a program that runs or not. Raises FolderError."""
-    if not file.exists():
+    if not there(file):
         raise FolderError(f"{file}: is not there; has this {program} ever run?")
     try:
         connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)

@@ -157,8 +157,9 @@ BROKEN: dict[str, tuple[Put, tuple[str, str, str, str]]] = {
          "write module:name of a factory that is in that module into jobs.digits.predictor"),
     ),
     "a model that does not load": (
-        text(jobs='[jobs.digits]\npredictor = "big:broken"\n'),
-        ("job digits", "fail", "big:broken: ValueError: has no weights",
+        file("mine.py", b"def load(model):\n    raise ValueError('no weights')\n",
+             jobs=DIGITS.replace("big:sides", "mine:load")),
+        ("job digits", "fail", "mine:load: ValueError: no weights (mine.py:2)",
          "correct jobs.digits.predictor or model: the hub starts its workers just so"),
     ),
     "a model that takes too long": (
@@ -167,10 +168,10 @@ BROKEN: dict[str, tuple[Put, tuple[str, str, str, str]]] = {
          "raise jobs.digits.load_timeout_s or timeout_s, or take a smaller model"),
     ),
     "a model for other samples": (
-        file("mine.py", b"def load(model):\n    return lambda batch: batch.reshape(len(batch), 64)\n",
+        file("mine.py", b"def load(model):\n    return lambda batch: 1 / 0\n",
              jobs=DIGITS.replace("big:sides", "mine:load")),
         ("job digits", "fail",
-         "mine:load: a sample of zeros (float32[2]): ValueError: cannot reshape array of size 2 into shape (1,64)",
+         "mine:load: a sample of zeros (float32[2]): ZeroDivisionError: division by zero (mine.py:2)",
          "correct jobs.digits.input, model or predictor: no sample can be answered"),
     ),
     "nobody listens": (
@@ -289,13 +290,14 @@ def test_a_database_that_another_program_holds(tmp_path: Path) -> None:
 
 def test_beside_a_running_hub_nodes_that_share_a_name_are_seen(tmp_path: Path) -> None:
     """The hub's folder is held, and one of two nodes connects every few milliseconds."""
-    stop = Event()
+    begun, stop = Event(), Event()
 
     def connect(store: HubDatabase) -> None:
         session = 1
         while not stop.wait(0.02):
             session += 1
             node("twin", session=session)(store)
+            begun.set()
 
     path = write_hub(tmp_path, jobs=DIGITS)
     with opened(tmp_path / "data", quarantine_rows=9, dead_rows=9) as store:
@@ -303,6 +305,7 @@ def test_beside_a_running_hub_nodes_that_share_a_name_are_seen(tmp_path: Path) -
         thread = Thread(target=connect, args=(store,))
         thread.start()
         try:
+            assert begun.wait(10.0)
             found = [words(item, tmp_path) for item in doctor.examine(path)]
         finally:
             stop.set()

@@ -13,11 +13,14 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cloud_hub.config import HubSettings, Limits
 from cloud_hub.hub import Hub
 from cloud_hub.store.folder import opened
 from edge_agent import doctor, storage
+from edge_agent.config import AgentSettings
 from messages import channels
 from messages.bus import checkup
 from messages.bus.mqtt import MqttBus
@@ -25,6 +28,7 @@ from messages.bus.protocol import Connected
 from messages.codec import encode_body
 from messages.delivery.rows import Draft, Kind
 from messages.host.findings import Finding, State
+from messages.settings import SettingsError, load
 from messages.shapes import Report
 from tests.support.authority import Authority
 from tests.support.brokers import RunningBroker, amqtt_broker, mosquitto
@@ -140,6 +144,11 @@ BROKEN: dict[str, tuple[Put, tuple[str, str, str, str]]] = {
         file("busy", "", more='data_dir = "busy/data"'),
         ("data_dir", "fail", "data_dir ./busy/data: Not a directory",
          "let the user that runs the agent write to ./busy, or set another data_dir"),
+    ),
+    "a data folder with an impossible name": (
+        text(f'data_dir = "{"x" * 300}"'),
+        ("data_dir", "fail", f"data_dir ./{'x' * 300}: File name too long",
+         "let the user that runs the agent write to ., or set another data_dir"),
     ),
     "a damaged database": (
         file("data/agent.db", b"no database at all" * 1000),
@@ -489,3 +498,17 @@ def test_the_command_prints_problem_and_solution_and_ends_with_1(tmp_path: Path)
     found = json.loads(agent("doctor", "--config", tmp_path / "agent.toml", "--json").stdout)
     assert found[-1]["state"] == "fail"
     assert agent("doctor", "--config", tmp_path / "none.toml").returncode == 1
+
+
+@given(st.text())
+def test_no_settings_break_the_doctor(tmp_path_factory: pytest.TempPathFactory, words: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any-agent.toml"
+    path.write_text(words)
+    assert [item.name for item in doctor.examine(path) if item.problem] == ["config"] * words_of(path)
+
+
+def words_of(path: Path) -> int:
+    """How many lines reading the settings complains with."""
+    with pytest.raises(SettingsError) as caught:
+        load(path, AgentSettings, environ={})
+    return len(str(caught.value).splitlines())
