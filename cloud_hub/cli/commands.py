@@ -89,9 +89,15 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def nodes(config: Config, as_json: AsJson = False) -> None:
-    """All nodes that have ever reported."""
-    found = read(config, tables.nodes)
+def nodes(
+    config: Config,
+    online: Annotated[bool | None, typer.Option("--online/--offline", help="those that are there, or not")] = None,
+    after: Annotated[str, typer.Option("--after", metavar="NODE", help="go on behind this name")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="at most so many")] = 1_000,
+    as_json: AsJson = False,
+) -> None:
+    """The nodes that have ever reported, by name."""
+    found = read(config, lambda reader: tables.nodes(reader, after=after, limit=limit, online=online))
     if as_json:
         print_json(found)
         return
@@ -102,6 +108,8 @@ def nodes(config: Config, as_json: AsJson = False) -> None:
         state, ago = "online" if row.online else "offline", f"{max(0, now - row.seen_at) // 1000} s ago"
         table.add_row(row.node, state, ago, str(row.backlog), str(row.answers_waiting), row.version, models)
     Console().print(table)
+    if len(found) == limit:
+        typer.echo(f"more: --after {found[-1].node}")
 
 
 def _mqtt(settings: HubSettings, url: str) -> MqttSettings | None:

@@ -73,10 +73,14 @@ def status(reader: sqlite3.Connection) -> Status:
     )
 
 
-def nodes(reader: sqlite3.Connection) -> tuple[NodeRow, ...]:
-    """All nodes by name."""
+def nodes(
+    reader: sqlite3.Connection, *, after: str = "", limit: int = -1, online: bool | None = None
+) -> tuple[NodeRow, ...]:
+    """Nodes by name, behind the name `after`, at most `limit` (-1: all); `online` asks for those that are, or not."""
     rows: list[Any] = reader.execute(
-        "SELECT name, online, seen_at, status, (SELECT count(*) FROM outbox WHERE peer = name) FROM nodes ORDER BY name"
+        "SELECT name, online, seen_at, status, (SELECT count(*) FROM outbox WHERE peer = name) FROM nodes"
+        " WHERE name > ? AND coalesce(online = ?, 1) ORDER BY name LIMIT ?",
+        (after, online, limit),
     ).fetchall()
     found = [(name, bool(online), at, json.decode(text, type=NodeStatus), n) for name, online, at, text, n in rows]
     return tuple(

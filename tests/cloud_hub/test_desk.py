@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cloud_hub.store.folder import opened
-from cloud_hub.store.protocol import Verdict
+from cloud_hub.store.protocol import NodeRecord, Verdict
 from messages.host.leftovers import Page, dead_letters, moment
-from messages.shapes import Classes, HardSample
+from messages.shapes import Classes, HardSample, NodeStatus
 from messages.tensors import pack
 from tests.support.commands import hub
 from tests.support.leftovers import AT, bury_answer, quarantine
@@ -52,6 +52,22 @@ def test_samples_are_listed_by_node_answer_and_page(file: Path) -> None:
     assert '{"type":"classes","probs":[0.0,1.0]}' in text
     assert moment(AT + 90_000) in text
     assert "more: --after 2" in text
+
+
+def test_nodes_are_listed_by_state_and_page(file: Path) -> None:
+    with opened(file.parent / "data", quarantine_rows=100, dead_rows=100) as store, store.transaction():
+        for number in range(3):
+            status = NodeStatus(event_id="s", timestamp=AT, state="online", session=1)
+            store.save_node(NodeRecord(f"cam-{number}", status, AT, online=number == 1))
+
+    def names(*arguments: object) -> list[str]:
+        found = json.loads(hub("nodes", "--config", file, "--json", *arguments).stdout)
+        return [row["node"] for row in found]
+
+    assert names() == ["cam-0", "cam-1", "cam-2"]
+    assert names("--online") == ["cam-1"]
+    assert names("--offline", "--after", "cam-0") == ["cam-2"]
+    assert "more: --after cam-1" in hub("nodes", "--config", file, "--limit", 2).stdout
 
 
 def test_dead_letters_are_listed_shown_and_retried_but_not_while_the_hub_runs(file: Path) -> None:
