@@ -229,6 +229,7 @@ class NodeCore:
             raise BadPayload("value holds NaN or infinity")
         content = fingerprint(answer)
         try:
+            channels.checked(answer.job, "job")
             verdict = self._receiver.judge(HUB, answer, content)
         except ValueError as error:
             raise BadPayload(str(error)) from error

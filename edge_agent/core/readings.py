@@ -51,7 +51,7 @@ class Readings:
             if not 1 <= len(text) <= 200:
                 raise BadReading(f"{field} {text[:40]!r}: use 1 to 200 characters", name[:200])
         reading = structs.replace(reading, job=job, sample_id=name)
-        content = fingerprint(structs.replace(reading, timestamp=0))
+        content = _content(reading)
         known = self._unwritten.get((job, reading.event_id)) or self._store.remembered(job, reading.event_id)
         if known is not None and known != content:
             raise BadReading(f"event_id {reading.event_id[:40]!r} was used before, with other content", name)
@@ -93,6 +93,13 @@ def _decoded(payload: bytes) -> Reading:
         return decode(Reading, payload)
     except BadPayload as error:
         raise BadReading(str(error), name_of(payload)) from error
+
+
+def _content(reading: Reading) -> bytes:
+    try:
+        return fingerprint(structs.replace(reading, timestamp=0))
+    except (OverflowError, RecursionError) as error:
+        raise BadReading(f"x: {error}", reading.sample_id) from error
 
 
 class _Names(Struct, frozen=True):

@@ -44,6 +44,13 @@ def test_an_id_that_comes_again_is_known_and_other_content_is_refused(stored: bo
     assert error.value.sample_id == "a"
 
 
+def test_a_number_that_no_message_can_hold_is_refused_by_its_name() -> None:
+    payload = b'{"event_id": "a", "sample_id": "s", "x": [' + b"9" * 40 + b"]}"
+    with pytest.raises(BadReading, match="x: can't serialize ints") as error:
+        Readings(MemoryStore()).read("side", payload, AT)
+    assert error.value.sample_id == "s"
+
+
 def test_the_id_of_a_hard_sample_is_stored_with_it() -> None:
     store = MemoryStore()
     readings = Readings(store)

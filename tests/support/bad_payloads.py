@@ -92,7 +92,8 @@ DENIED = [
 
 def answer(event_id: str, **changes: Any) -> Answer:
     """An answer as the hub would send it."""
-    return Answer(event_id=event_id, timestamp=1, job="side", sample_id="r0", **({"value": EVEN} | changes))
+    fields: dict[str, Any] = {"job": "side", "sample_id": "r0", "value": EVEN}
+    return Answer(event_id=event_id, timestamp=1, **(fields | changes))
 
 
 DOWN = "default/skerry/v1/device-1/down/"
@@ -108,6 +109,7 @@ DOWNWARD = [
     ("answer", altered(answer("h.1"), value={"type": "boxes", "boxes": [{"corners": [1.0], "score": 1.0}]}), "corners"),
     ("answer", altered(answer("h.1"), value={"type": "hologram"}), "Invalid value 'hologram'"),
     ("answer", encode(answer("h.1", value=Classes(probs=(nan, 1.0)))), "value holds NaN or infinity"),
+    ("answer", encode(answer("h.1", job="a/b")), "job 'a/b': use 1 to 63 of A-Z a-z 0-9"),
     ("receipt", b"\x80", "Object missing required field `event_id`"),
     ("receipt", encode(Receipt(event_id="r", timestamp=1, credit=1, later=(Deferral(event_id="h.1", retry_s=nan),))),
      "at `$.later[0].retry_s`"),
