@@ -9,7 +9,7 @@ from typing import Final
 _OURS: Final = tuple(str(Path(__file__).parents[2] / name) for name in ("messages", "edge_agent", "cloud_hub"))
 
 MOST_CALLS: Final = 50
-MOST_S: Final = 2.0
+MOST_S: Final = 1.0
 """How often, or how long, a plug-in is called to see how long it takes."""
 
 
