@@ -38,30 +38,35 @@ class PingPong:
 
 
 @asynccontextmanager
-async def ping_pong(port: int, folder: Path, payload: bytes, echo_commits: int) -> AsyncIterator[PingPong]:
-    """Both ends, ready."""
+async def ping_pong(
+    port: int, folder: Path, payload: bytes, echo_commits: int, *, back: int | None = None
+) -> AsyncIterator[PingPong]:
+    """Both ends, ready. What comes back has `back` bytes, or as many as went there."""
     module = "scripts.benches.delivery.bare"
-    with running([sys.executable, "-m", module, str(port), str(echo_commits), str(folder)]) as echo:
+    with running(
+        [sys.executable, "-m", module, str(port), str(echo_commits), str(folder), str(back or len(payload))]
+    ) as echo:
         assert echo.stdout is not None
         await asyncio.to_thread(echo.stdout.readline)
-        async with _client(port) as link:
+        async with client(port) as link:
             await link.subscribe(PONG, qos=1)
             yield PingPong(link, folder, payload)
 
 
-async def main(port: int, number: int, folder: Path) -> None:
-    """Echo until killed, with `number` commits for each message."""
+async def main(port: int, number: int, folder: Path, size: int) -> None:
+    """Echo the first `size` bytes until killed, with `number` commits for each message."""
     connection = _database(folder / "pong.db")
-    async with _client(port) as link:
+    async with client(port) as link:
         await link.subscribe(PING, qos=1)
         print("ready", flush=True)
         async for message in link.messages:
             assert isinstance(message.payload, bytes)
             _commit(connection, message.payload, number)
-            await link.publish(PONG, message.payload, qos=1)
+            await link.publish(PONG, message.payload[:size], qos=1)
 
 
-def _client(port: int) -> aiomqtt.Client:
+def client(port: int) -> aiomqtt.Client:
+    """A bare client, as fast as it goes."""
     options = [(IPPROTO_TCP, TCP_NODELAY, 1)]
     return aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, socket_options=options)
 
@@ -79,4 +84,4 @@ def _commit(connection: sqlite3.Connection, payload: bytes, number: int) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))
