@@ -43,13 +43,14 @@ class Place:
 async def place(folder: Path, *, shared: bool, credit: int = 64, more: str = "") -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
         (folder / "camera.password").write_text("secret of the camera\n")
-        apps = {"camera": AppAccess(node="device-1", jobs=("side",), password_file=str(folder / "camera.password"))}
+        access = AppAccess(node="device-1", jobs=("side",), password_file=str(folder / "camera.password"))
+        apps = dict.fromkeys(("camera", "ear", "mouth"), access)
         broker = await stack.enter_async_context(mosquitto(folder, nodes=["device-1"], apps=apps))
-        local, access = broker, app_access(broker, folder)
+        local, here = broker, app_access(broker, folder)
         if not shared:
             (folder / "own").mkdir()
             local = await stack.enter_async_context(mosquitto(folder / "own"))
-            access = local.client("")
+            here = local.client("")
         url = "hub" if shared else local.url
         hub = await stack.enter_async_context(hub_on(broker))
         mqtt = f'url = "{broker.url}"\nusername = "device-1"\npassword_file = "{broker.passwords["device-1"]}"\n{RETRY}'
@@ -57,7 +58,7 @@ async def place(folder: Path, *, shared: bool, credit: int = 64, more: str = "")
             folder / "a", mqtt=mqtt, more=more, jobs=f'[apps]\nbroker = "{url}"\ncredit = {credit}\n{JOB}'
         )
         agent = await stack.enter_async_context(Agent.from_config(file))
-        program = await stack.enter_async_context(app(access))
+        program = await stack.enter_async_context(app(here))
         await until(lambda: agent.connected, within_s=10)
         yield Place(hub, agent, program, local)
 

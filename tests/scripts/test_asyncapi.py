@@ -1,7 +1,10 @@
 """docs/asyncapi.json says what the channels and shapes say, and is AsyncAPI 3."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +68,23 @@ def test_an_operation_is_what_the_agent_does(channel: Channel[Envelope]) -> None
     assert operation["bindings"]["mqtt"]["retain"] is channel.retain
     of_channel = found(operation["channel"]["$ref"])["messages"].values()
     assert [found(message["$ref"]) for message in operation["messages"]] == list(of_channel)
+
+
+VALIDATE = """
+import { Parser } from "@asyncapi/parser";
+import { readFileSync } from "fs";
+const { document, diagnostics } = await new Parser().parse(readFileSync(process.argv[2], "utf8"));
+for (const found of diagnostics.filter((each) => each.severity === 0)) console.log(found.path.join("/"), found.message);
+console.log(document ? document.channels().all().length : "no document");
+"""
+
+
+@pytest.mark.extra
+@pytest.mark.timeout(300)
+def test_asyncapis_own_parser_reads_it(tmp_path: Path) -> None:
+    assert shutil.which("npm"), "npm and Node.js are not on this machine"
+    install = ["npm", "install", "--no-audit", "--no-fund", "@asyncapi/parser@3"]
+    subprocess.run(install, cwd=tmp_path, check=True)
+    (tmp_path / "validate.mjs").write_text(VALIDATE)
+    done = subprocess.run(["node", "validate.mjs", FILE], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{len(CHANNELS)}\n"
