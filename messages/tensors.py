@@ -75,7 +75,7 @@ def cast(given: "np.ndarray[Any, Any]", dtype: str) -> "np.ndarray[Any, Any]":
 
     if given.dtype.kind not in "biufO":  # O: whole numbers of any size
         raise BadPayload(f"x holds {given.dtype.name}: not numbers")
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes another, and is refused below
         array = given.astype(dtype)
     fits = np.isfinite(array).all() if array.dtype.kind == "f" else np.array_equal(given, array)
     if not fits:

@@ -1,5 +1,7 @@
 """Arrays travel unchanged, and no claim of a sender is believed."""
 
+from math import inf, nan
+
 import hypothesis.extra.numpy as arrays
 import hypothesis.strategies as st
 import numpy as np
@@ -104,6 +106,14 @@ def test_lists_that_are_no_array_are_named(rows: object, dtype: str, said: str) 
     with pytest.raises(BadPayload) as error:
         from_lists(rows, dtype)
     assert said in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float16"])
+@pytest.mark.parametrize("number", [nan, inf, 1e300, -1e300, 10**40])
+def test_a_number_that_does_not_fit_is_refused_without_a_warning(number: float, dtype: str) -> None:
+    with pytest.raises(BadPayload, match=f"{dtype} cannot hold|too large"):
+        from_lists([number], dtype)
 
 
 @pytest.mark.parametrize("array", [np.array(["1"]), np.array([1j]), np.array(["2026"], "datetime64[Y]")])
