@@ -233,7 +233,7 @@ def play_node(batch: Batch) -> None:
 
 
 test_no_payload_harms_a_hub = many(PATHS, 10_000)(play_hub)
-test_no_payload_harms_a_node = many(PATHS, 10_000)(play_node)
+test_no_payload_harms_a_node = many(PATHS, 5_000)(play_node)
 
 
 @pytest.mark.soak
