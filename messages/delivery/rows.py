@@ -10,9 +10,9 @@ class Kind(StrEnum):
 
     CONTROL = "control"
     ANSWER = "answer"
+    REPORT = "report"
     AUDIT = "audit"
     SAMPLE = "sample"
-    REPORT = "report"
 
 
 URGENCY = {kind: place for place, kind in enumerate(Kind)}

@@ -24,11 +24,16 @@ SPREAD = 8
 TRIES = 3
 """So often a message is sent before it makes way for those that it holds up, to come again under another id."""
 
+LEAST = 4
+"""Rows in flight before the first receipt has told how fast the link is, and on the slowest."""
+
 
 class Pace(Struct, frozen=True, kw_only=True):
     """How fast to send. `window` bounds what is in flight, and by it how far apart the ids may lie (SPREAD).
 
-    A row without a receipt is sent again after `first_s`, then twice as late each time up to `last_s` (with jitter).
+    Less is in flight where receipts take `first_s` longer than the quickest one did: what queues on a slow link is only
+    in the way of what is urgent. A row without a receipt is sent again after `first_s` or three round trips, then twice
+    as late each time up to `last_s` (with jitter).
     A row that is told to wait for more than `park_s` leaves the window, and so does one that alone holds it up. A row
     that stays without a receipt `strikes` times, although the peer has receipted what was sent after it, goes to the
     dead letters.
@@ -66,6 +71,8 @@ class Sender:
         self._sent = self._proved = 0
         self._strikes: dict[int, int] = {}
         self._round_trip = 0.0
+        self._quickest = pace.last_s
+        self._window = min(pace.window, LEAST)
         self._flights = Window()
         self._ended: list[tuple[Row, str]] = []
         self._next_due = 0.0
@@ -107,7 +114,7 @@ class Sender:
 
     @property
     def round_trip_s(self) -> float:
-        """Smoothed time from a first send to its receipt, in seconds; 0 before the first."""
+        """Smoothed time from a row's first send on this connection to its receipt, in seconds; 0 before the first."""
         return self._round_trip
 
     def silent_s(self, now: float) -> float:
@@ -186,10 +193,16 @@ class Sender:
             return 0
         self._proved = max(self._proved, flight.first)
         self._leave(flight.row, Outcome.DONE)
-        if flight.sends == 1:
-            sample = now - flight.sent
-            self._round_trip = sample if self._round_trip == 0.0 else 0.875 * self._round_trip + 0.125 * sample
+        if flight.since >= 0.0:
+            self._measure(min(now - flight.since, self._pace.last_s))
         return 1
+
+    def _measure(self, sample: float) -> None:
+        """Learn from a receipt how long one takes, counted from the first send: a slow link leaves no other samples."""
+        self._round_trip = sample if self._round_trip == 0.0 else 0.875 * self._round_trip + 0.125 * sample
+        self._quickest = min(self._quickest, sample)
+        queues = sample > self._quickest + self._pace.first_s
+        self._window = min(self._pace.window, max(LEAST, self._window + (-1 if queues else 1)))
 
     def _refused(self, event_id: str, reason: str, at: int) -> int:
         flight = self._flights.take(event_id)
@@ -207,7 +220,7 @@ class Sender:
         if until - now > self._pace.park_s:
             self._park(flight, until)
             return
-        flight.due, flight.strikes, flight.tries = until, 0, 1
+        flight.due, flight.strikes, flight.tries, flight.since = until, 0, 1, -1.0
         self._next_due = min(self._next_due, until)
 
     def _hurry(self, now: float) -> None:
@@ -268,8 +281,7 @@ class Sender:
         return float(min(self._pace.last_s, base * 2.0 ** min(tries - 1, 16)) * self._random.uniform(0.8, 1.2))
 
     def _room(self) -> int:
-        limit = min(self._pace.window, self._credit)
-        return min(limit - self.in_flight, self._widest() - self._spread())
+        return min(min(self._window, self._credit) - self.in_flight, self._widest() - self._spread())
 
     def _spread(self) -> int:
         """How far the ids in flight lie apart."""

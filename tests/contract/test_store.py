@@ -56,10 +56,10 @@ def test_a_natural_key_waits_only_once(store: Store) -> None:
 
 
 def test_the_most_urgent_goes_first_then_the_oldest(store: Store) -> None:
-    put(store, *(draft(kind=kind) for kind in (Kind.REPORT, Kind.SAMPLE, Kind.SAMPLE, Kind.CONTROL, Kind.AUDIT)))
+    put(store, *(draft(kind=kind) for kind in (Kind.SAMPLE, Kind.SAMPLE, Kind.REPORT, Kind.CONTROL, Kind.AUDIT)))
     rows = store.fresh("hub", 10, 0.0)
-    assert [row.kind for row in rows] == [Kind.CONTROL, Kind.AUDIT, Kind.SAMPLE, Kind.SAMPLE, Kind.REPORT]
-    assert rows[2].id < rows[3].id
+    assert [row.kind for row in rows] == [Kind.CONTROL, Kind.REPORT, Kind.AUDIT, Kind.SAMPLE, Kind.SAMPLE]
+    assert rows[3].id < rows[4].id
     assert store.fresh("hub", 2, 0.0) == rows[:2]
 
 

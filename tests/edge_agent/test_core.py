@@ -16,7 +16,7 @@ from messages.delivery.ledger import close
 from messages.delivery.receiver import Verdict
 from messages.delivery.rows import Kind, Outcome
 from messages.delivery.sender import Pace
-from messages.shapes import Answer, Deferral, HardSample, Link, NodeStatus, Receipt, Refusal, Report, Scalar
+from messages.shapes import Answer, Deferral, Envelope, HardSample, Link, NodeStatus, Receipt, Refusal, Report, Scalar
 from tests.support.messages import TENSOR
 from tests.support.nodes import AT, CLOUD, EDGE, FullStore
 
@@ -239,7 +239,7 @@ def test_receipts_settle_refuse_and_defer() -> None:
     assert node.books() == {"created": 3, "done": 1, "refused": 1}
     assert node.samples(299.0) == []
     node.core.beat(300.0, AT, LINK)
-    assert [(sample.event_id, sample.sample_id) for sample in node.samples(300.0)] == [("n.3", "sample-2")]
+    assert [(sample.event_id, sample.sample_id) for sample in node.samples(300.0)] == [("n.4", "sample-2")]
 
 
 def test_a_restart_keeps_the_ids_that_were_given() -> None:
@@ -419,10 +419,11 @@ class Life:
                 node.core.beat(node.now, AT, LINK)
 
     def exchange(self, *, lost: bool = False) -> None:
-        sent = self.node.samples()
-        self.stored |= {sample.sample_id for sample in sent}
+        sent = self.node.due()
+        samples = [decode(HardSample, post.payload) for post in sent if post.path == "up/sample"]
+        self.stored |= {sample.sample_id for sample in samples}
         if not lost:
-            self.node.receive(*(sample.event_id for sample in sent))
+            self.node.receive(*(decode(Envelope, post.payload).event_id for post in sent))
 
     def end_well(self) -> None:
         self.node.store.full = False

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from messages.delivery.rows import Kind, Outcome
-from messages.delivery.sender import SPREAD, Outgoing, Pace, Sender
+from messages.delivery.sender import LEAST, SPREAD, Outgoing, Pace, Sender
 from messages.shapes import Receipt
 from tests.support.outbox import AT, Outbox, envelope, receipt, sent
 
@@ -248,18 +248,56 @@ def test_a_paused_sender_asks_the_store_again_only_then() -> None:
     assert (box.sender.wake_at() or 0.0) > 10.0
 
 
-def test_the_round_trip_is_learned_from_first_sends_and_slows_the_resend() -> None:
+def test_the_round_trip_is_counted_from_the_first_send_and_slows_the_resend() -> None:
     box = online(Pace(window=4, first_s=1.0))
     box.put(1)
     box.due(0.0)
+    box.due(1.5)
     box.settle(receipt("s.0"), 2.0)
     assert box.sender.round_trip_s == 2.0
     box.put(1)
     box.due(10.0)
     assert 10.0 + 0.8 * 6.0 <= (box.sender.wake_at() or 0.0) <= 10.0 + 1.2 * 6.0
-    box.due(20.0)
-    box.settle(receipt("s.1"), 30.0)
-    assert box.sender.round_trip_s == 2.0
+
+
+def test_neither_an_hour_without_a_link_nor_a_later_counts_as_round_trip() -> None:
+    box = online(Pace(window=4))
+    box.put(1)
+    box.due(0.0)
+    box.sender.online()
+    box.due(3600.0)
+    box.settle(receipt(later=("s.0",), retry_s=20.0), 3601.0)
+    box.due(3621.0)
+    box.settle(receipt("s.0"), 3621.5)
+    assert box.sender.round_trip_s == 0.5
+
+
+def served(box: Outbox, rows: int, *, each_s: float, delay_s: float = 0.0) -> list[int]:
+    """Carry rows over a link that takes `each_s` for one and is `delay_s` long; how many were in flight each time."""
+    box.put(rows)
+    queue: list[tuple[str, float]] = []
+    end, flights = box.now, []
+    while box.store.peers():
+        for event_id in sent(box.due()):
+            end = max(end, box.now) + each_s
+            queue.append((event_id, end + delay_s))
+        flights.append(box.sender.in_flight)
+        event_id, box.now = queue.pop(0)
+        box.settle(receipt(event_id))
+    return flights
+
+
+def test_on_a_slow_link_only_so_much_is_in_flight_as_it_carries_in_a_moment() -> None:
+    box = online(Pace(window=64))
+    flights = served(box, 400, each_s=0.1)
+    assert 20 <= max(flights) <= 45
+    assert 15 <= flights[-30] <= 30
+    assert sum(flights) > 0 == len(box.store.dead_letters)
+    assert min(served(box, 50, each_s=5.0)[10:40]) == LEAST
+
+
+def test_a_far_peer_gets_a_whole_window() -> None:
+    assert max(served(online(Pace(window=64)), 400, each_s=0.001, delay_s=5.0)) == 64
 
 
 def test_peers_do_not_share_a_window() -> None:
