@@ -16,6 +16,9 @@ from messages.bus.protocol import Connected, Disconnected, Event, Incoming, NotC
 from messages.bus.settings import MqttSettings
 
 FLUSH_S: Final = 1.0
+STEADY_S: Final = 10.0
+"""A connection that ends sooner is a short one: after several in a row the next waits longer, and a hint is given."""
+SHORT: Final = 3
 
 
 class MqttBus:
@@ -100,7 +103,7 @@ class MqttBus:
         self._wake.set()
 
     async def _run(self) -> None:
-        failures = 0
+        failures = short = 0
         while True:
             try:
                 connection = await self._connect()
@@ -108,11 +111,14 @@ class MqttBus:
                 failures += 1
                 await self._rest(str(failed), failures, refused=failed.refused)
                 continue
+            begin = asyncio.get_running_loop().time()
             reason = await connection.lost()
             self._connection = None
             connection.abort()
-            failures = 1
-            await self._rest(reason, failures)
+            failures, short = 0, short + 1 if asyncio.get_running_loop().time() - begin < STEADY_S else 0
+            if short >= SHORT:  # not every broker says "Session taken over"
+                reason += f", again and again soon after the login: does another client use the id {self._client_id!r}?"
+            await self._rest(reason, min(max(short, 1), SHORT + 1))
 
     async def _connect(self) -> Connection:
         """Connect with the protocol that is known to work, or with 3.1.1 where MQTT 5 was turned away."""

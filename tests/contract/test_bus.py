@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from messages.bus.mqtt import MqttBus
 from messages.bus.mqtt_connection import Connection
 from messages.bus.protocol import (
     Connected,
@@ -233,6 +235,23 @@ async def test_a_wrong_password_names_the_user_and_the_broker(guarded: MqttWorld
         refused = await first(node, Disconnected)
         assert refused.refused
         assert refused.reason.startswith(f"{NODE}@127.0.0.1:{guarded.links[NODE].port}: ")
+
+
+@pytest.mark.parametrize("kind", ["mosquitto, MQTT 5", "mosquitto, MQTT 3.1.1"])  # amqtt lets both stay
+async def test_two_clients_with_the_same_id_are_told_so_and_wait_longer_each_time(tmp_path: Path, kind: str) -> None:
+    async with mqtt_world(kind, tmp_path) as mqtt, asyncio.timeout(20), AsyncExitStack() as stack:
+        buses = [mqtt.bus(NODE, retry_first_s=0.1, retry_last_s=5.0) for _ in range(2)]
+        one, two = [await stack.enter_async_context(bus) for bus in buses]
+        for told in await asyncio.gather(waits(one, 4), waits(two, 4)):
+            hint = f"again and again soon after the login: does another client use the id {NODE!r}?"
+            assert [hint in reason for reason, _ in told] == [False, False, True, True]
+            assert (told[0][1] <= 0.1, told[3][1] >= 0.4) == (True, True)
+
+
+async def waits(bus: MqttBus, number: int) -> list[tuple[str, float]]:
+    """Why a bus lost its first connections, and how long it waited then."""
+    lost = [await first(bus, Disconnected) for _ in range(number)]
+    return [(event.reason, event.retry_s) for event in lost]
 
 
 @pytest.mark.parametrize("right", [True, False])

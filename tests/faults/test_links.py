@@ -1,10 +1,13 @@
-"""Bad links between real processes: slow, torn into single bytes, and far."""
+"""Bad links between real processes: slow, torn into single bytes, far, and shared with a second client by mistake."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.support.outings import all_final, outing, the_books_close
+from scripts.demos.digits.audit import audit
+from tests.support.events import until
+from tests.support.outings import all_final, ask, finals, outing, the_books_close
 from tests.support.proxy import Direction
 
 PACE = {"SKERRY_PACE__FIRST_S": "2", "SKERRY_PACE__LAST_S": "60"}
@@ -32,3 +35,32 @@ async def test_over_a_bad_link_all_arrives_and_is_sent_hardly_more_than_once(
         await all_final(fleet, samples, within_s=60)
         assert link.up.passed < PER_SAMPLE * samples
         await the_books_close(fleet, samples)
+
+
+@pytest.mark.timeout(90)
+async def test_two_agents_of_one_name_are_told_so_and_all_is_delivered_when_one_goes(tmp_path: Path) -> None:
+    """An answer goes to whoever is connected then; no sample is lost."""
+    samples = 60
+    async with outing(tmp_path, count=samples, interval_s=0.1) as fleet:
+        twin = tmp_path / "twin"
+        shutil.copytree(tmp_path / "device-1", twin)
+        config = twin / "agent.toml"
+        config.write_text(config.read_text().replace(f"count = {samples}", "count = 0"))
+        for name in ("hub", "device-1", "twin"):
+            await fleet.start(name)
+        hint = "does another client use the id 'device-1'?"
+        await until(lambda: hint in fleet.log("device-1") and hint in fleet.log("twin"), within_s=30)
+        taken = finals(fleet, "twin")
+        fleet.process("twin").terminate()
+        await fleet.process("twin").wait()
+
+        def delivered() -> bool:
+            return finals(fleet) + finals(fleet, "twin") >= samples and audit(tmp_path)["waiting"] == 0
+
+        await until(delivered, within_s=40, every_s=0.1)
+        assert fleet.log("device-1").count("\n") < 20
+        assert set((await fleet.stop()).values()) == {0}
+        assert ask(fleet, "hub", "SELECT count(*), count(answered_at) FROM samples") == [(samples, samples)]
+        books = audit(tmp_path)
+        assert taken <= books["lost"] == finals(fleet, "twin")
+        assert {books[name] for name in ("dropped", "refused", "waiting", "duplicated")} == {0}
