@@ -53,7 +53,11 @@ def examine(subject: Subject, file: Path | None = None) -> list[Finding]:
     if subject.input is None:
         cure = "set jobs.NAME.input in the config, or give --input, like float32:8,8"
         return [*found, fail("input", "nobody says what a sample looks like", cure)]
-    return [*found, *_battery(predict, _samples(subject.input))]
+    try:
+        found += _battery(predict, _samples(subject.input))
+    except PredictorFailed as error:  # `+=` has kept what was found before
+        found.append(fail("called again", str(error), "never raise, however often it is called"))
+    return found
 
 
 def _completed(subject: Subject, file: Path) -> Subject:
@@ -108,7 +112,9 @@ def _habits(predict: Predict, samples: Array, batches: dict[int, list[Value]]) -
     again, chance = _answers(predict, samples), "leave chance out: no dropout, a fixed seed"
     same = _alike(whole, again)
     yield ok("the same twice") if same else warn("the same twice", "other answers for the same batch", chance)
-    times = [f"{p50_ms(partial(predict, samples[:size])):.3f} ms for {size}" for size in (1, max(SIZES))]
+    times = [
+        f"{p50_ms(partial(predictor.outputs, predict, samples[:size])):.3f} ms for {size}" for size in (1, max(SIZES))
+    ]
     yield ok("time", f"p50 {', '.join(times)}")
 
 

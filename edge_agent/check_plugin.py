@@ -81,7 +81,12 @@ def examine(name: str, *, kind: str = "", file: Path | None = None) -> list[Find
             plugins.bind(name, subject.options, "plug-in")
     except (PluginError, PluginFailed) as error:
         return [ok("import"), fail("options", str(error), "give --config with a job that names the right options")]
-    return [ok("import"), ok("kind", subject.kind), *_BATTERIES[subject.kind](subject, found)]
+    findings = [ok("import"), ok("kind", subject.kind)]
+    try:
+        findings += _BATTERIES[subject.kind](subject, found)
+    except PluginFailed as error:  # `+=` has kept what was found before
+        findings.append(fail("called again", str(error), "never raise, however often it is called"))
+    return findings
 
 
 def _in_config(name: str, kind: str, file: Path) -> Subject:
@@ -180,11 +185,12 @@ def _predicts(engine: Engine, what: str, x: "np.ndarray[Any, Any]") -> Finding:
 
 
 def _engine_habits(engine: Engine, x: "np.ndarray[Any, Any]") -> Iterator[Finding]:
-    if as_value(engine.predict(x)) != as_value(engine.predict(x)):
+    predict = partial(plugins.call, "predict", engine.predict, x)
+    if repr(predict()) != repr(predict()):
         yield warn("the same twice", "another result for the same sample", "leave chance out: no dropout, a fixed seed")
     else:
         yield ok("the same twice")
-    yield ok("time", f"p50 {p50_ms(lambda: engine.predict(x)):.3f} ms")
+    yield ok("time", f"p50 {p50_ms(predict):.3f} ms")
 
 
 def _policy(subject: Subject, found: Callable[..., Any]) -> Iterator[Finding]:
@@ -203,11 +209,11 @@ def _policy(subject: Subject, found: Callable[..., Any]) -> Iterator[Finding]:
     findings = [_decides(rule, what, given) for what, given in subjects.items()]
     yield from findings
     if not any(finding.problem for finding in findings):
-        given = next(iter(subjects.values()))
-        same = rule(given) == rule(given)
+        decide = partial(plugins.call, "the rule", rule, next(iter(subjects.values())))
+        same = decide() == decide()
         cure = "fine where it counts or draws lots; else leave that out"
         yield ok("the same twice") if same else warn("the same twice", "decides otherwise the second time", cure)
-        yield _quick(lambda: rule(given))
+        yield _quick(decide)
 
 
 def _decides(rule: Callable[[Any], Any], what: str, given: Any) -> Finding:
@@ -236,7 +242,7 @@ def _sink(subject: Subject, found: Callable[..., Any]) -> Iterator[Finding]:
             )
             return
         yield ok(what)
-    yield _quick(partial(found, prediction))
+    yield _quick(partial(plugins.call, subject.name, found, prediction))
 
 
 def _quick(call: Callable[[], object]) -> Finding:

@@ -62,6 +62,10 @@ def limited(model):
         return [[1.0]] * len(batch)
     return predict
 
+def tires(model):
+    calls = iter(range(4))
+    return lambda batch: [[1.0]] * len(batch) if next(calls) < 3 else 1 // 0
+
 def holes(model):
     return lambda batch: [Scalar(scalar=float("nan")) for _ in batch]
 
@@ -133,10 +137,12 @@ def test_a_config_tells_the_model_and_what_a_sample_looks_like(tmp_path: Path) -
         ("mine:chance", "the same twice", "warn other answers for the same batch"),
         ("mine:limited", "a batch of 32", "fail MemoryError: 8 at most (mine.py:49)"),
         ("mine:limited", "a batch of 3", "ok Classes"),
+        ("mine:tires", "called again", "fail ZeroDivisionError: integer division or modulo by zero (mine.py:55)"),
+        ("mine:tires", "a batch of 32", "ok Classes"),
         ("mine:holes", "a batch of 1", "fail the predictor gave NaN or infinity"),
         ("mine:none", "signature", "fail predict: too many positional arguments"),
         ("mine:waits", "signature", "fail predict is async, and would never be awaited"),
-        ("mine:broken", "load", "fail OSError: no weights (mine.py:66)"),
+        ("mine:broken", "load", "fail OSError: no weights (mine.py:70)"),
         ("mine:nobody", "load", "fail AttributeError: module 'mine' has no attribute 'nobody'"),
         ("nowhere:load", "load", "fail ModuleNotFoundError: No module named 'nowhere'"),
     ],

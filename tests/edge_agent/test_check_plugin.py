@@ -109,6 +109,14 @@ class Raises(Engine):
     def predict(self, x):
         return self.weights @ x
 
+class Tires(Engine):
+    calls = 0
+    def predict(self, x):
+        self.calls += 1
+        if self.calls > 3:
+            raise RuntimeError("worn out")
+        return np.array(self.answer)
+
 class Half:
     def predict(self, x):
         return x
@@ -189,10 +197,12 @@ def test_a_good_plugin_passes_and_its_kind_is_seen(name: str, kind: str, last: t
             "mine:Raises", "zeros",
             "fail predict: AttributeError: 'Raises' object has no attribute 'weights' (mine.py:96)",
         ),
+        ("mine:Tires", "called again", "fail predict: RuntimeError: worn out (mine.py:103)"),
+        ("mine:Tires", "random numbers", "ok Classes"),
         ("mine:Half", "engine", "fail plug-in: mine:Half: an engine's `input` is a TensorSpec(dtype, shape)"),
         (
             "mine:needs_value", "one without value",
-            "fail mine:needs_value: AttributeError: 'NoneType' object has no attribute 'probs' (mine.py:106)",
+            "fail mine:needs_value: AttributeError: 'NoneType' object has no attribute 'probs' (mine.py:114)",
         ),
         ("mine:later", "signature", "fail mine:later is async, and would never be awaited"),
         ("mine:number", "import", "fail plug-in = 'mine:number': is int, not something to call"),
