@@ -17,6 +17,7 @@ from edge_agent.jobs import SampleError
 from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.codec import Format
+from messages.delivery.sender import LEAST
 from messages.host.folder import FolderError
 from messages.shapes import Classes, Prediction
 from tests.support.scripted_hub import ScriptedHub
@@ -104,8 +105,8 @@ async def test_what_was_not_receipted_is_sent_after_a_restart(tmp_path: Path, br
     hub.receipts = hub.answers = False
     async with hub:
         async with agent_of(file, broker) as agent:
-            first = [(await agent.infer(HARD)).sample_id for _ in range(5)]
-            await hub.until(lambda h: len(h.samples) >= 5)
+            first = [(await agent.infer(HARD)).sample_id for _ in range(LEAST)]
+            await hub.until(lambda h: len(h.samples) >= LEAST)
         broker.stop()
         async with agent_of(file, broker) as agent:
             second = [(await agent.infer(HARD)).sample_id for _ in range(5)]
@@ -114,7 +115,7 @@ async def test_what_was_not_receipted_is_sent_after_a_restart(tmp_path: Path, br
         hub.receipts = True
         broker.start()
         async with agent_of(file, broker) as agent:
-            await hub.until(lambda h: len({s.sample_id for s in h.samples}) == 10)
+            await hub.until(lambda h: len({s.sample_id for s in h.samples}) == LEAST + 5)
             await eventually(lambda: agent.backlog == 0)
     assert set(sent_before) == set(first)
     ids = {sample.sample_id: sample.event_id for sample in hub.samples}

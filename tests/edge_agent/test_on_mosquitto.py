@@ -13,6 +13,7 @@ import pytest
 from edge_agent.agent import Agent
 from messages import channels
 from messages.bus.mqtt import MqttBus
+from messages.delivery.sender import LEAST
 from tests.edge_agent.test_cli import said, started, stopped
 from tests.support.brokers import RunningBroker, mosquitto
 from tests.support.scripted_hub import ScriptedHub
@@ -68,7 +69,8 @@ async def test_a_killed_process_is_reported_by_its_will_and_loses_nothing(tmp_pa
         hub = await stack.enter_async_context(hub_on(broker))
         hub.receipts = hub.answers = False
         async with started(agent_on(broker, tmp_path / "a", jobs=source(0, 300))) as agent:
-            await hub.until(lambda h: len({s.sample_id for s in h.samples}) >= 20)
+            await hub.until(lambda h: len({s.sample_id for s in h.samples}) >= LEAST)
+            await until(lambda: len(waiting(tmp_path / "a" / "data" / "agent.db")) >= 20)
             agent.kill()
             await hub.until(lambda h: h.statuses[-1].state == "offline")
         kept = waiting(tmp_path / "a" / "data" / "agent.db")
