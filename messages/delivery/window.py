@@ -35,6 +35,9 @@ class Window:
     def __len__(self) -> int:
         return sum(map(len, self._flights.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._flights)
+
     def __iter__(self) -> Iterator[Flight]:
         for flights in self._flights.values():
             yield from flights.values()

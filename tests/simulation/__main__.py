@@ -1,6 +1,7 @@
 """Runs many simulated worlds on all processors and prints those whose books do not close."""
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -66,7 +67,11 @@ def _results(seeds: range, agents: int) -> Iterator[Result]:
 
 def _one(task: tuple[int, int]) -> Result:
     seed, agents = task
-    return run(seed, Plan(agents=agents))
+    gc.disable()  # a world is garbage as a whole when it has ended: looking for some before takes a fifth of the time
+    try:
+        return run(seed, Plan(agents=agents))
+    finally:
+        gc.collect()
 
 
 def _progress(results: Iterator[Result], total: int) -> Iterator[Result]:
