@@ -85,6 +85,7 @@ def broken(model):
 
 @pytest.fixture(autouse=True)
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    sys.modules.pop("mine", None)  # another file's tests may have one too
     (tmp_path / "mine.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -139,6 +139,7 @@ number = 5
 
 @pytest.fixture(autouse=True)
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    sys.modules.pop("mine", None)  # another file's tests may have one too
     (tmp_path / "mine.py").write_text(CODE)
     (tmp_path / "bad_syntax.py").write_text("def f(:\n")
     monkeypatch.chdir(tmp_path)

@@ -20,9 +20,11 @@ from tests.support.scripted_hub import ScriptedHub
 from tests.support.small_agent import EASY, HARD, number, write_agent
 
 SCRIPT = """
+import signal
 import numpy as np
 from edge_agent.sync import SyncAgent
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background lets its children ignore it
 with SyncAgent.from_config("agent.toml") as agent:
     answer = agent.infer(np.array([0.05], "float32"))
     print("waiting", flush=True)
@@ -127,10 +129,14 @@ async def test_ctrl_c_ends_a_script_that_waits(file: Path) -> None:
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    async with asyncio.timeout(20):
-        assert await process.stdout.readline() == b"waiting\n"
-        process.send_signal(signal.SIGINT)
-        _, log = await process.communicate()
+    try:
+        async with asyncio.timeout(20):
+            assert await process.stdout.readline() == b"waiting\n"
+            process.send_signal(signal.SIGINT)
+            _, log = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == -signal.SIGINT
     assert log.decode().splitlines()[-1] == "KeyboardInterrupt"
     assert b"never awaited" not in log
