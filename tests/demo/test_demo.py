@@ -46,7 +46,6 @@ def lost_after_a_sample_vanished(folder: Path) -> int:
     return int(json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)["lost"])
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(150)
 def test_a_demo_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [str(ROOT / "scripts/demo"), "--samples", "300"]

@@ -174,7 +174,6 @@ async def all_told(fleet: Fleet) -> None:
     await until(told, within_s=60, every_s=0.3)
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(120)
 async def test_the_hub_keeps_what_it_gave_a_receipt_for(tmp_path: Path, layer: Path) -> None:
     fleet, _ = await live(tmp_path, layer, "hub", sync="full")
@@ -184,7 +183,6 @@ async def test_the_hub_keeps_what_it_gave_a_receipt_for(tmp_path: Path, layer: P
         assert promised(fleet, name) == stored(fleet, name)
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(120)
 async def test_on_a_disk_that_lies_the_audit_finds_what_the_hub_lost(tmp_path: Path, layer: Path) -> None:
     fleet, _ = await live(tmp_path, layer, "hub", cuts=1, lies=True)
@@ -193,7 +191,6 @@ async def test_on_a_disk_that_lies_the_audit_finds_what_the_hub_lost(tmp_path: P
     assert audit(fleet.folder)["lost"] >= missing
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(120)
 async def test_an_agent_that_syncs_fully_keeps_every_promise(tmp_path: Path, layer: Path) -> None:
     fleet, unheard = await live(tmp_path, layer, "device-1", sync="full")
@@ -203,7 +200,6 @@ async def test_an_agent_that_syncs_fully_keeps_every_promise(tmp_path: Path, lay
     assert promised(fleet, "device-1") == stored(fleet, "device-1")
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(120)
 async def test_an_agent_that_does_not_loses_what_never_left_it_and_nothing_else(tmp_path: Path, layer: Path) -> None:
     """Its ledger and its ids went back in time, the hub's did not: no id is re-used, no sample is there twice."""

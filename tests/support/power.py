@@ -18,7 +18,7 @@ def compiled(folder: Path) -> Path:
 class Power:
     """The power supply of one folder: `cut` leaves there only what was synced.
 
-    With `lies` its disk says of a write-ahead log that it is synced, and it is not.
+    With `lies` its disk says that all is synced, and nothing ever is.
     """
 
     def __init__(self, folder: Path, layer: Path, *, lies: bool = False) -> None:

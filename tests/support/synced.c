@@ -2,7 +2,7 @@
  *
  * LD_PRELOAD this into a program with SYNCED_FROM (the watched folder) and SYNCED_TO set. What is written or truncated
  * after the last sync is not there after a cut. SQLite's shared-memory file is never synced, so it is missing, as it
- * would be. With SYNCED_LIES set, the disk says that it has synced a write-ahead log, and has not. */
+ * would be. With SYNCED_LIES set, the disk says that it has synced, and never has. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -27,8 +27,7 @@ static int copy(int fd, char *part, char *whole) {
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) return 0;
     path[length] = 0;
-    if (!kept_as(path, whole)) return 0;
-    if (getenv("SYNCED_LIES") && length > 4 && !strcmp(path + length - 4, "-wal")) return 0;
+    if (getenv("SYNCED_LIES") || !kept_as(path, whole)) return 0;
     snprintf(part, PATH_MAX, "%s.%d.part", whole, gettid());
     int out = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (out < 0) return 0;
