@@ -81,9 +81,8 @@ class Turns:
         if now >= self._tick:
             _add(out, self._core.tick(now, at))
         if now >= self._tidy and self._limits.age_s > 0.0:
-            before = at - int(self._limits.age_s * 1000)
-            whole = self._store.drop_older(before, TIDY_ROWS) < TIDY_ROWS
-            self._tidy = now + (TIDY_S if whole else IDLE_S)
+            whole = self._store.drop_older(now, self._limits.age_s, TIDY_ROWS) < TIDY_ROWS
+            self._tidy = now + (max(IDLE_S, min(TIDY_S, self._limits.age_s)) if whole else IDLE_S)
 
     def _wake(self, now: float) -> float:
         wake = self._core.wake_at()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import json, msgpack
 
-from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting
+from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting, progress
 from cloud_hub.store.schema import migrate
 from messages.delivery.sqlite import SqliteStore
 from messages.shapes import HardSample, NodeStatus, Report, Tensor, Value
@@ -56,6 +56,9 @@ class HubDatabase(SqliteStore):
         except BaseException:
             self._samples = before
             raise
+
+    def latest(self) -> float:
+        return max(super().latest(), float(self._sql("SELECT max(at) FROM marks").fetchone()[0] or 0.0))
 
     # samples
 
@@ -115,10 +118,20 @@ class HubDatabase(SqliteStore):
     def drop_samples(self, job: str, rows: int) -> int:
         return self._drop("job = ? AND answered_at IS NOT NULL ORDER BY id LIMIT ?", (job, rows))
 
-    def drop_older(self, before: int, rows: int) -> int:
-        """Forget at most `rows` answered samples that came before `before` (hub's clock, ms); returns how many went."""
-        where = "answered_at IS NOT NULL AND received_at < ? ORDER BY id LIMIT ?"
-        return self._drop(where, (before, rows))
+    def drop_older(self, now: float, age_s: float, rows: int) -> int:
+        """Forget at most `rows` answered samples older than `age_s`; returns how many went.
+
+        Age is run time, for a clock that jumps ahead must drop nothing. What is there at each call (at most a hundred
+        times an age) is marked, and has the mark's age.
+        """
+        last = self._sql("SELECT max(at) FROM marks").fetchone()[0]
+        if last is None or now - last >= age_s / 100.0:
+            self._sql("INSERT INTO marks SELECT ?, coalesce(max(id), 0) FROM samples", (now,))
+        old = self._sql("SELECT max(at), max(sample) FROM marks WHERE at < ?", (now - age_s,)).fetchone()
+        if old[0] is None:
+            return 0
+        self._sql("DELETE FROM marks WHERE at < ?", (old[0],))
+        return self._drop("answered_at IS NOT NULL AND id <= ? ORDER BY id LIMIT ?", (old[1], rows))
 
     # nodes
 
@@ -134,12 +147,10 @@ class HubDatabase(SqliteStore):
         return [_node(row) for row in self._sql("SELECT name, status, seen_at, online FROM nodes ORDER BY name")]
 
     def save_report(self, node: str, report: Report) -> None:
-        self._sql(
-            "INSERT INTO reports VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET session = excluded.session,"
-            " timestamp = excluded.timestamp, report = excluded.report"
-            " WHERE (excluded.session, excluded.timestamp) >= (session, timestamp)",
-            (node, report.job, report.session, report.timestamp, json.encode(report)),
-        )
+        found = self._sql("SELECT report FROM reports WHERE node = ? AND job = ?", (node, report.job)).fetchone()
+        if found is None or progress(_decode_report(found[0])) <= progress(report):
+            row = (node, report.job, report.session, report.timestamp, json.encode(report))
+            self._sql("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?)", row)
 
     def reports(self) -> Sequence[tuple[str, Report]]:
         found = self._sql("SELECT node, report FROM reports ORDER BY node, job")

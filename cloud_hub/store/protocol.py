@@ -99,7 +99,7 @@ class Nodes(Protocol):
         """All nodes by name."""
 
     def save_report(self, node: str, report: Report) -> None:
-        """Keep a node's latest report of a job: the highest (session, timestamp) wins."""
+        """Keep a node's latest report of a job: the one that has come farthest wins (`progress`)."""
 
     def reports(self) -> Sequence[tuple[str, Report]]:
         """The latest reports, by node and job."""
@@ -116,6 +116,11 @@ class Jobs(Protocol):
 
     def log_event(self, job: str, at: int, event: bytes) -> None:
         """Append to the audit; old lines make room."""
+
+
+def progress(report: Report) -> tuple[int, float]:
+    """How far a report has come: in a session counters only grow, while a device's clock may jump."""
+    return report.session, sum(report.counters.values())
 
 
 class HubStore(Store, Samples, Nodes, Jobs, Protocol):

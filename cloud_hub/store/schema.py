@@ -34,6 +34,12 @@ def _tables(database: Database) -> None:
         database.execute(statement)
 
 
+@hub(name="0002_marks")
+def _marks(database: Database) -> None:
+    """The newest sample at moments of run time: how old samples are, whatever the clock says."""
+    database.execute("CREATE TABLE marks (at REAL PRIMARY KEY, sample INTEGER NOT NULL) STRICT")
+
+
 class NewerDatabase(Exception):
     """The database was written by a later version of the hub."""
 

@@ -1,8 +1,10 @@
 """Bad links between real processes: slow, torn into single bytes, far, and shared with a second client by mistake."""
 
+import asyncio
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.demos.digits.audit import audit
@@ -35,6 +37,26 @@ async def test_over_a_bad_link_all_arrives_and_is_sent_hardly_more_than_once(
         await all_final(fleet, samples, within_s=60)
         assert link.up.passed < PER_SAMPLE * samples
         await the_books_close(fleet, samples)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.soak)])
+async def test_a_link_that_is_cut_three_times_a_second_loses_nothing_and_fills_no_log(
+    tmp_path: Path, seconds: int
+) -> None:
+    async with outing(tmp_path, count=10 * seconds, interval_s=0.1) as fleet:
+        for name in ("hub", "device-1"):
+            await fleet.start(name)
+        await until(lambda: finals(fleet) > 0, within_s=20)
+        memory = [psutil.Process(fleet.process(name).pid).memory_info().rss for name in ("hub", "device-1")]
+        for number in range(3 * seconds):
+            fleet.links[("hub", "device-1")[number % 2]].cut()
+            await asyncio.sleep(1 / 3)
+        await all_final(fleet, 10 * seconds, within_s=40)
+        for name, before in zip(("hub", "device-1"), memory, strict=True):
+            assert psutil.Process(fleet.process(name).pid).memory_info().rss < before + (8 << 20)
+        assert fleet.log("device-1").count("\n") < 30
+        await the_books_close(fleet, 10 * seconds)
 
 
 @pytest.mark.timeout(90)

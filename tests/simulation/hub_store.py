@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct, structs
 
-from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting
+from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting, progress
 from messages.delivery.memory import MemoryStore
 from messages.shapes import HardSample, Report
 
@@ -88,7 +88,7 @@ class MemoryHubStore(MemoryStore):
 
     def save_report(self, node: str, report: Report) -> None:
         before = self._reports.get((node, report.job))
-        if before is None or (before.session, before.timestamp) <= (report.session, report.timestamp):
+        if before is None or progress(before) <= progress(report):
             self._set(self._reports, (node, report.job), report)
 
     def reports(self) -> Sequence[tuple[str, Report]]:

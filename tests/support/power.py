@@ -1,16 +1,19 @@
-"""Power supplies that can be cut: of a folder only what was synced is left."""
+"""What a test can do to a device's hardware: cut its power, so that only what was synced is left, and set its clock."""
 
 import shutil
+import struct
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 
 from tests.support.brokers import ROOT
 
 
-def compiled(folder: Path) -> Path:
-    """The layer that sees what is synced, as a library to preload."""
-    library = folder / "synced.so"
-    source = ROOT / "tests/support/synced.c"
+def compiled(folder: Path, name: str = "synced") -> Path:
+    """One of the C files beside this one, as a library to preload; `synced` sees what is synced."""
+    library = folder / f"{name}.so"
+    source = ROOT / f"tests/support/{name}.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return library
 
@@ -37,3 +40,18 @@ class Power:
         for file in self._synced.glob("*.db*"):
             if file.suffix != ".part":
                 shutil.copy(file, self._folder)
+
+
+class WallClock:
+    """A program's wall clock, which may be set while it runs."""
+
+    def __init__(self, file: Path, layer: Path) -> None:
+        self._file = file
+        file.write_bytes(bytes(8))
+        self.environment = {"LD_PRELOAD": str(layer), "SHIFTED_BY": str(file.resolve())}
+
+    def set_to(self, year: int) -> None:
+        """New Year's noon of a year; 0 is now."""
+        moment = datetime(year, 1, 1, 12, tzinfo=UTC).timestamp() if year else time()
+        with self._file.open("r+b") as file:
+            file.write(struct.pack("<q", int(moment - time())))
