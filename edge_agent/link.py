@@ -55,7 +55,7 @@ class HubLink:
         self._core = core
         self._clock = clock
         self._settings = settings
-        self.bus = self._bus = make_bus(self._will)
+        self.bus = make_bus(self._will)
         self._owner = owner
         self._topics: dict[str, str] = {}
         self._path = lru_cache(256)(_path)
@@ -68,7 +68,7 @@ class HubLink:
 
     async def read(self) -> None:
         """Take in all that the bus tells, until cancelled; then say that the node is offline."""
-        async with self._bus as bus:
+        async with self.bus as bus:
             try:
                 async for event in bus.events():
                     match event:
@@ -134,7 +134,7 @@ class HubLink:
             return
         taken = self._read(event)
         if taken is None:
-            self._bus.ack(event)
+            self.bus.ack(event)
             self.pump()
             return
         if taken.final is None:
@@ -149,7 +149,7 @@ class HubLink:
             return
         if told is Told.AWAY:
             self._post(self._core.defer(taken, self._clock.at()))
-        self._bus.ack(event)
+        self.bus.ack(event)
 
     def _keep(self, taken: Taken, event: Incoming) -> None:
         self._taken.append((taken, event))
@@ -175,7 +175,7 @@ class HubLink:
             taken = [item for item, _ in together]
             self._post(self._core.settle(taken, self._clock.now(), self._clock.at()))
         for _, event in together:
-            self._bus.ack(event)
+            self.bus.ack(event)
 
     def _up(self, event: Connected) -> None:
         self.connected = True
@@ -209,7 +209,7 @@ class HubLink:
     def _post(self, posts: Sequence[Post]) -> None:
         try:
             for post in posts:
-                self._bus.post(self._topic(post.path), post.payload, retain=post.retain)
+                self.bus.post(self._topic(post.path), post.payload, retain=post.retain)
         except NotConnected:
             # all that matters is in the outbox and goes out again at the next connection
             return
