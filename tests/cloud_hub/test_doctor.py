@@ -83,7 +83,8 @@ def node(name: str, *, skew_ms: int = 0, **status: Any) -> Callable[[HubDatabase
 
 
 def newer(store: HubDatabase) -> None:
-    store.connection.execute("UPDATE _sqlite_migrations SET name = '0999_later' WHERE migration_set = 'hub'")
+    row = store.connection.execute("SELECT max(id) FROM _sqlite_migrations WHERE migration_set = 'hub'").fetchone()
+    store.connection.execute("UPDATE _sqlite_migrations SET name = '0999_later' WHERE id = ?", row)
 
 
 SHOWS = "configs/hub.toml shows every setting"
