@@ -19,12 +19,13 @@ Positive = Annotated[float, Meta(gt=0.0, le=1e12)]
 
 
 class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much may be sent: a `budget` (a share of the samples), `bytes` in `per_s` seconds on the link, or what a
-    `quality` promise needs: the share of right answers among those kept on the edge, with this `confidence`.
+    """How much may be sent: a share of the samples, bytes on the link, or what a promise of quality needs.
 
-    At most one of `budget` and `quality`; `bytes` goes with either, and alone it is the budget. `burst` samples may
-    follow each other. `window` ("22:00-06:00", UTC) are the hours in which samples may be sent. `emergency` is the share
-    that may be sent while the world has shifted; 0 makes the budget hard. `audit` of all samples are sent by chance.
+    `budget` is a share, `bytes` in `per_s` seconds is for all that the node exchanges; the tighter one counts.
+    `quality` is the share of right answers among those that are kept on the edge, promised with this `confidence`, and
+    excludes a `budget`. `burst` samples may follow each other. `window` ("22:00-06:00", UTC) are the hours in which
+    samples may be sent. `emergency` is the share that may be sent while the world has shifted; 0 makes the budget hard.
+    `audit` of all samples are sent by chance.
     """
 
     budget: Share | None = None
@@ -67,15 +68,15 @@ class Layer(Struct, frozen=True, kw_only=True):
 
 
 class Network(Struct, frozen=True, kw_only=True, tag="network"):
-    """A learned score: the expected gain P(cloud right) - P(edge right), from -1 to 1 (Narasimhan et al., 2022;
-    Jitkrittum et al., 2023), of the numbers that `features.of_classes` gives and, with `pool`, of the sample's own.
+    """A learned score: the expected gain P(cloud right) - P(edge right), from -1 to 1.
 
-    One unit at the end is the gain itself; two are the logits of P(cloud right) and P(edge right).
+    Its inputs are what `features.of_classes` gives and behind them `cells` numbers of the pooled sample. Post-hoc
+    deferral: Narasimhan et al., 2022; Jitkrittum et al., 2023. One unit at the end is the gain itself; two are the
+    logits of P(cloud right) and P(edge right).
     """
 
     classes: Natural
-    temperature: Positive = 1.0
-    pool: Pool | None = None
+    cells: Natural = 0
     layers: tuple[Layer, ...]
 
 
@@ -83,13 +84,13 @@ Score = Certainty | Network
 
 
 class Gate(Struct, frozen=True, kw_only=True):
-    """How far a sample lies from those of calibration (Mahalanobis), by its pooled numbers.
+    """How far a sample lies from those of calibration (Mahalanobis), by its `cells` pooled numbers.
 
-    The distance is `|(pooled - mean) @ whiten|`; beyond `threshold` (a high percentile of calibration) a sample is
-    shifted. `location` and `scale` are mean and standard deviation of the distance's logarithm on calibration.
+    The distance is `|(pooled - mean) @ whiten|`, mean (cells,), whiten (cells, parts). Beyond `threshold` (a high
+    percentile of calibration) a sample is shifted. `location` and `scale` are mean and standard deviation of the
+    distance's logarithm on calibration.
     """
 
-    pool: Pool
     mean: Tensor
     whiten: Tensor
     threshold: Positive
@@ -110,14 +111,16 @@ class OffloadPolicy(Struct, frozen=True, kw_only=True):
     """What decides which samples of `job` are sent. `model` is the digest of the edge model that it was fitted for.
 
     `version` only grows. `sketch` (n,) holds the scores of calibration at evenly spaced ranks, ascending; without one
-    the agent ranks by the scores that it sees. Scores up to `floor` are never sent. Without `terms` the agent's own
-    configuration counts. An empty `model` fits any, which holds only for a `Certainty`.
+    the agent ranks by the scores that it sees. Scores up to `floor` are never sent. `pool` is how score and gate see
+    the sample, where they do. Without `terms` the agent's own configuration counts. An empty `model` fits any model,
+    but goes only with a `Certainty` and without a gate.
     """
 
     job: str
     version: Natural
     model: str = ""
     score: Score = Certainty()
+    pool: Pool | None = None
     sketch: Tensor | None = None
     floor: Finite | None = None
     gate: Gate | None = None
