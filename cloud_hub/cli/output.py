@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cloud_hub.config import ConfigError, load
+from cloud_hub.config import ConfigError, HubSettings, load
 from cloud_hub.store.folder import reading
 from messages.host import findings, logs
 from messages.host.findings import Finding
@@ -52,6 +52,16 @@ def told() -> Iterator[None]:
         fail(FAILED, str(error))
     except KeyError as error:
         fail(FAILED, f"there is no row {error}")
+
+
+def settings_with(config: Path, job: str) -> HubSettings:
+    """The settings, in which the job is; ends the program in words when it is not."""
+    logs.set_up(os.environ)
+    with told():
+        settings = load(config)
+    if job not in settings.jobs:
+        fail(FAILED, f"{config}: has no job {job!r}; its jobs are {', '.join(settings.jobs) or 'none'}")
+    return settings
 
 
 def print_json(found: Any) -> None:

@@ -25,6 +25,25 @@ TABLES: Final = (
         id INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, at INTEGER NOT NULL, event BLOB NOT NULL) STRICT""",
 )
 
+FIGURES: Final = (
+    """CREATE TABLE labels (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, node TEXT NOT NULL, sample_id TEXT NOT NULL,
+        author TEXT NOT NULL, version INTEGER NOT NULL, label INTEGER NOT NULL, at INTEGER NOT NULL,
+        UNIQUE (job, sample_id, node, author, version)) STRICT""",
+    "CREATE INDEX samples_audits ON samples (job, id) WHERE audit",
+    """CREATE TABLE report_marks (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, job TEXT NOT NULL, session INTEGER NOT NULL,
+        at INTEGER NOT NULL, counters BLOB NOT NULL) STRICT""",
+    "CREATE INDEX report_marks_of_job ON report_marks (job, node, at)",
+    """CREATE TABLE alarms (
+        node TEXT NOT NULL, job TEXT NOT NULL, session INTEGER NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL,
+        at INTEGER NOT NULL, until INTEGER NOT NULL, text TEXT NOT NULL,
+        PRIMARY KEY (node, job, session, number)) STRICT""",
+    """CREATE TABLE calibrations (
+        job TEXT PRIMARY KEY, at INTEGER NOT NULL, sample INTEGER NOT NULL, label INTEGER NOT NULL, text TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+)
+
 hub = Migrations("hub")
 
 
@@ -38,6 +57,13 @@ def _tables(database: Database) -> None:
 def _marks(database: Database) -> None:
     """The newest sample at moments of run time: how old samples are, whatever the clock says."""
     database.execute("CREATE TABLE marks (at REAL PRIMARY KEY, sample INTEGER NOT NULL) STRICT")
+
+
+@hub(name="0005_labels_and_figures")
+def _figures(database: Database) -> None:
+    """What people say of samples, and what the nodes reported over time."""
+    for statement in FIGURES:
+        database.execute(statement)
 
 
 class NewerDatabase(Exception):
