@@ -29,6 +29,7 @@ from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Observation, Told
 from edge_agent.core.node import NodeCore
 from edge_agent.core.readings import Handed
+from edge_agent.encoding import TOO_LARGE
 from edge_agent.jobs import Job, SampleError
 from edge_agent.link import HubLink
 from edge_agent.sources.drive import drive
@@ -41,7 +42,6 @@ from messages.delivery.sqlite import SqliteStore
 from messages.host.clock import Clock
 from messages.settings import beside
 from messages.shapes import Classes, Prediction
-from messages.tensors import pack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,12 +127,14 @@ class Agent:
         value, (offload, reason, rank) = await task.judge(x)
         if offload and self.settings.payload is Format.JSON and not is_finite(value):
             value = Classes(probs=())
+        sent = await task.encode(x) if offload else None
         seen = Observation(
-            job=task.name, sample_id=self._named(sample_id), value=value, offload=offload, reason=reason,
-            rank=rank, model=task.engine.digest, handed=handed,
+            job=task.name, sample_id=self._named(sample_id), value=value, offload=sent is not None,
+            reason=TOO_LARGE if offload and sent is None else reason, rank=rank, model=task.engine.digest,
+            handed=handed,
         )  # fmt: skip
         clock = self._clock
-        prediction = self._core.observe(seen, pack(x) if offload else None, clock.now(), clock.at())
+        prediction = self._core.observe(seen, sent, clock.now(), clock.at())
         final = None
         if prediction.provisional:
             final = self._expected.expect(task.name, seen.sample_id)

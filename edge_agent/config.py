@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, structs
 
+from edge_agent.encoding import Encoding
 from edge_agent.plugins import Spec
 from edge_agent.sources.feed import Keep
 from messages.bus.settings import MqttSettings
@@ -14,6 +15,7 @@ from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
+from messages.encodings import Name
 from messages.settings import SettingsError, beside
 from messages.settings import load as read
 
@@ -46,7 +48,8 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     `source` is fed by a script's `infer`. `sink` is a function that is called with every Prediction. A source that
     gives nothing for `silence_s` is named in the log (0: never); `keep` is "newest" unless the source knows better.
     With `order = "mining-then-inference"` the policy sees the sample before the edge model does, and a hard one is
-    given to the edge model only when the hub is away or has not answered after `deadline_s`.
+    given to the edge model only when the hub is away or has not answered after `deadline_s`. `encoding` is what travels
+    of a sample.
     """
 
     model: str = ""
@@ -56,6 +59,7 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     policy: Spec = "cross_entropy"
     order: Literal["inference-then-mining", "mining-then-inference"] = "inference-then-mining"
     deadline_s: float = 1.0
+    encoding: Name | Encoding = ""
     keep: Keep | None = None
     restart: Literal["never", "on-failure", "always"] = "on-failure"
     silence_s: float = 60.0

@@ -3,7 +3,7 @@
 from asyncio import get_running_loop
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_agent import plugins
 from edge_agent.config import ConfigError, JobSettings
+from edge_agent.encoding import INLINE_S, Encoder, Encoding
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
 from edge_agent.policies.rules import BLIND, RULES, SEDNA, Decision, Policy
@@ -18,19 +19,11 @@ from edge_agent.sources import known
 from edge_agent.sources.known import Source
 from edge_agent.values import as_value
 from messages.settings import beside
-from messages.shapes import Classes, Prediction, Value
+from messages.shapes import Classes, Prediction, Tensor, Value
 from messages.tensors import DTYPES
 
 if TYPE_CHECKING:
     import numpy as np
-
-INLINE_S = 0.002
-"""An engine that answers within this time runs in the event loop: a thread would cost more than it saves."""
-
-
-MAX_SAMPLE_BYTES = 600_000
-"""What fits into one message (1,000,000 bytes, and text grows by a third through KubeEdge) beside everything else."""
-
 
 NOT_RUN = Classes(probs=())
 """What stands for the edge model's result where it was not asked."""
@@ -45,6 +38,7 @@ class Parts(NamedTuple):
 
     engine: Engine
     policy: Callable[[Any], Decision]
+    encoder: Encoder
     source: Source | None = None
     sink: Callable[[Prediction], object] | None = None
 
@@ -62,6 +56,7 @@ class Job:
         self.mines_first = settings.order == "mining-then-inference"
         self.hub_is_late = False
         self._policy = parts.policy
+        self._encoder = parts.encoder
         self._sink = parts.sink
         self._array = np.ndarray
         self._dtype = np.dtype(parts.engine.input.dtype)
@@ -88,6 +83,10 @@ class Job:
         if self._quickest <= INLINE_S:
             return self._predict(x)
         return await get_running_loop().run_in_executor(self._pool, self._predict, x)
+
+    async def encode(self, x: "np.ndarray[Any, Any]") -> Tensor | None:
+        """A sample as it travels; None when it is too large for a message."""
+        return await self._encoder.write(x, self._pool)
 
     def deliver(self, prediction: Prediction) -> None:
         """Hand a prediction to the job's sink. Raises PluginFailed."""
@@ -120,14 +119,14 @@ def build(name: str, settings: JobSettings, config_file: Path) -> Job:
     field = f"jobs.{name}"
     try:
         engine = _engine(settings, config_file, field)
-        _check_input(engine, settings)
+        encoder = _encoder(name, engine, settings)
         policy = _policy(settings, f"{field}.policy")
         source = _source(settings, config_file, f"{field}.source", engine.input) if settings.source else None
         sink = plugins.find(settings.sink, f"{field}.sink") if settings.sink else None
     except (plugins.PluginError, ModelError) as error:
         text = str(error)
         raise ConfigError(text if text.startswith(field) else f"{field}: {text}") from error
-    return Job(name, settings, Parts(engine, policy, source, sink))
+    return Job(name, settings, Parts(engine, policy, encoder, source, sink))
 
 
 def _engine(settings: JobSettings, config_file: Path, field: str) -> Engine:
@@ -164,17 +163,14 @@ def _source(settings: JobSettings, config_file: Path, field: str, takes: TensorS
     return source._replace(keep=settings.keep or source.keep)
 
 
-def _check_input(engine: Engine, settings: JobSettings) -> None:
-    import numpy as np
-
+def _encoder(name: str, engine: Engine, settings: JobSettings) -> Encoder:
     if engine.input.dtype not in DTYPES:
         raise ModelError(f"the engine takes {engine.input.dtype!r}: not one of {', '.join(DTYPES)}")
-    size = prod(engine.input.shape) * np.dtype(engine.input.dtype).itemsize
-    if size > MAX_SAMPLE_BYTES and settings.policy not in ("edge_only", "EdgeOnly"):
-        raise ModelError(
-            f"a sample ({engine.input}) has {size} bytes, at most {MAX_SAMPLE_BYTES} can be sent;"
-            ' make samples smaller or use policy = "edge_only"'
-        )
+    encoding = settings.encoding if isinstance(settings.encoding, Encoding) else Encoding(use=settings.encoding)
+    encoder = Encoder(name, encoding, engine.input)
+    if settings.policy not in ("edge_only", "EdgeOnly"):
+        encoder.check()
+    return encoder
 
 
 def described(x: object) -> str:

@@ -5,12 +5,15 @@ import enum
 import re
 import types
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
 Key: TypeAlias = tuple[str, ...]
 """Where a setting stands: `("jobs", "digits", "model")`."""
+
+
+_UNIONS: Final = (Union, types.UnionType)
 
 
 class Problem(NamedTuple):
@@ -91,13 +94,15 @@ def _translated(text: str, key: Key) -> Problem:
 def _choices(kind: Any) -> list[Any]:
     if get_origin(kind) is Literal:
         return list(get_args(kind))
+    if get_origin(kind) in _UNIONS:
+        return [choice for option in get_args(kind) for choice in _choices(option)]
     members: Iterable[enum.Enum] = kind if isinstance(kind, enum.EnumMeta) else ()
     return [member.value for member in members]
 
 
 def _table_of(kind: Any) -> Any:
     """The type that a table has where a union also allows other things."""
-    if get_origin(kind) not in (Union, types.UnionType):
+    if get_origin(kind) not in _UNIONS:
         return kind
     tables = [option for option in get_args(kind) if _is_struct(option) or get_origin(option) is dict]
     return tables[0] if len(tables) == 1 else kind

@@ -36,12 +36,16 @@ class JobMessage(Envelope, frozen=True, kw_only=True):
     job: str
 
 
-class Tensor(Struct, frozen=True, kw_only=True):
-    """An array: NumPy dtype name, shape, and its raw little-endian bytes in C order."""
+class Tensor(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An array: NumPy dtype name, shape, and its raw little-endian bytes in C order.
+
+    Where `encoding` is not empty, `data` is those bytes written so that fewer travel: see `messages/encodings.py`.
+    """
 
     dtype: str
     shape: tuple[Natural, ...]
     data: bytes
+    encoding: str = ""
 
 
 class Classes(Struct, frozen=True, kw_only=True, tag="classes"):

@@ -6,6 +6,7 @@ NumPy is imported only where an array is made, so an agent without an engine doe
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from messages import encodings
 from messages.codec import BadPayload
 from messages.shapes import Tensor
 
@@ -17,23 +18,29 @@ DTYPES = ("float32", "float64", "float16", "uint8", "int8", "int16", "uint16", "
 MOST_AXES = 8
 
 
-def pack(array: "np.ndarray[Any, Any]") -> Tensor:
-    """An array as a message. Raises ValueError for a dtype that does not travel."""
+def pack(array: "np.ndarray[Any, Any]", encoding: encodings.Name = "", *, quality: int = 85) -> Tensor:
+    """An array as a message; `quality` (1 to 100) is that of JPEG and WebP.
+
+    Raises ValueError for a dtype that does not travel, `encodings.Unfit` for what cannot be encoded so.
+    """
     name = array.dtype.name
     if name not in DTYPES:
         raise ValueError(f"dtype {name}: only {', '.join(DTYPES)} travel")
     little = array if array.dtype.byteorder in "<=|" else array.astype(array.dtype.newbyteorder("<"))
-    return Tensor(dtype=name, shape=array.shape, data=little.tobytes())
+    data = encodings.write(little, encoding, quality) if encoding else little.tobytes()
+    return Tensor(dtype=name, shape=array.shape, data=data, encoding=encoding)
 
 
 def check(tensor: Tensor) -> None:
-    """Raise BadPayload unless the bytes are what dtype and shape say."""
+    """Raise BadPayload unless the bytes are what dtype and shape say, as far as that shows without decoding them."""
     if tensor.dtype not in DTYPES:
         raise BadPayload(f"x.dtype {tensor.dtype[:40]!r}: not one of {', '.join(DTYPES)}")
     if len(tensor.shape) > MOST_AXES or any(size < 0 for size in tensor.shape):
         raise BadPayload(f"x.shape {tensor.shape}: at most {MOST_AXES} sizes, none negative")
     wanted = prod(tensor.shape) * _item_size(tensor.dtype)
-    if len(tensor.data) != wanted:
+    if tensor.encoding:
+        encodings.check(tensor, wanted)
+    elif len(tensor.data) != wanted:
         raise BadPayload(f"x.data has {len(tensor.data)} bytes, {tensor.dtype}{list(tensor.shape)} has {wanted}")
 
 
@@ -42,7 +49,9 @@ def unpack(tensor: Tensor) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     check(tensor)
-    flat = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype).newbyteorder("<"))
+    kind = np.dtype(tensor.dtype).newbyteorder("<")
+    flat = encodings.read(tensor) if tensor.encoding else np.frombuffer(tensor.data, kind)
+    flat.flags.writeable = False
     try:
         array = flat.reshape(tensor.shape)
     except (ValueError, OverflowError) as error:

@@ -18,14 +18,16 @@ EVENT_ROWS: Final = 10_000
 
 _TRIM_EVERY: Final = 256
 _WAITING: Final = (
-    "SELECT id, node, job, sample_id, dtype, shape, data, received_at FROM samples WHERE answered_at IS NULL AND "
+    "SELECT id, node, job, sample_id, dtype, shape, data, encoding, received_at FROM samples"
+    " WHERE answered_at IS NULL AND "
 )
 _OF_ROWS: Final = _WAITING + "id IN (SELECT value FROM json_each(?)) ORDER BY id"
 _OF_JOB: Final = _WAITING + "job = ? ORDER BY id LIMIT ?"
 _OF_JOB_BUT: Final = _WAITING + "job = ? AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ?"
 _ADD: Final = (
     "INSERT INTO samples (node, job, sample_id, received_at, taken_at, reason, rank, audit, edge_model, edge, digest,"
-    " size, dtype, shape, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    " size, dtype, shape, data, encoding)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 
 _encode = msgpack.Encoder().encode
@@ -68,7 +70,8 @@ class HubDatabase(SqliteStore):
         cursor = self._sql(
             _ADD,
             (node, job, sample.sample_id, received_at, sample.timestamp, sample.reason, sample.rank, sample.audit,
-             sample.model, _encode(sample.edge), digest, size, x.dtype, _shape_text(x.shape), x.data),
+             sample.model, _encode(sample.edge), digest, size, x.dtype, _shape_text(x.shape), x.data,
+             x.encoding),
         )  # fmt: skip
         if cursor.rowcount == 1:
             self._add_counts(job, 1, 1, size)
@@ -192,8 +195,8 @@ class HubDatabase(SqliteStore):
 
 def _read(found: sqlite3.Cursor) -> list[Waiting]:
     return [
-        Waiting(row, node, job, sample_id, Tensor(dtype=dtype, shape=_shape(shape), data=data), received_at)
-        for row, node, job, sample_id, dtype, shape, data, received_at in found
+        Waiting(row, node, job, sample_id, Tensor(dtype=kind, shape=_shape(shape), data=data, encoding=how), at)
+        for row, node, job, sample_id, kind, shape, data, how, at in found
     ]
 
 

@@ -59,6 +59,12 @@ def _marks(database: Database) -> None:
     database.execute("CREATE TABLE marks (at REAL PRIMARY KEY, sample INTEGER NOT NULL) STRICT")
 
 
+@hub(name="0003_encoding")
+def _encoding(database: Database) -> None:
+    """How a sample's bytes are written: they are kept as they came."""
+    database.execute("ALTER TABLE samples ADD COLUMN encoding TEXT NOT NULL DEFAULT ''")
+
+
 @hub(name="0005_labels_and_figures")
 def _figures(database: Database) -> None:
     """What people say of samples, and what the nodes reported over time."""
