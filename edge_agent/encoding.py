@@ -57,9 +57,10 @@ class Encoder:
         try:
             size = len(pack(np.zeros(self._takes.shape, self._takes.dtype), self._use, quality=self._quality).data)
         except Unfit as error:
-            raise ModelError(f"encoding = {error}") from error
+            raise ModelError(f"jobs.{self._job}.encoding = {error}") from error
         except ImportError as error:
-            raise ModelError(f"encoding = {self._use!r}: needs Pillow: pip install 'skerry[images]'") from error
+            said = f"{self._use!r}: needs Pillow: pip install 'skerry[images]'"
+            raise ModelError(f"jobs.{self._job}.encoding = {said}") from error
         if size > MAX_SAMPLE_BYTES:
             raise ModelError(
                 f"a sample ({self._takes}) has {size} bytes, at most {MAX_SAMPLE_BYTES} can be sent;"
@@ -77,17 +78,17 @@ class Encoder:
         try:
             tensor = pack(x, self._use, quality=self._quality)
         except Unfit as error:
-            self._say(f"a sample travels in full precision: {error}")
+            self._say("precision", f"a sample travels in full precision: {error}")
             tensor = pack(x, "gzip" if self._use == "float16+gzip" else "")
         self._quickest = min(self._quickest, perf_counter() - began)
         if len(tensor.data) <= MAX_SAMPLE_BYTES:
             return tensor
-        self._say(f"a sample has {len(tensor.data)} bytes, at most {MAX_SAMPLE_BYTES} can be sent: it stays here")
+        size = len(tensor.data)
+        self._say(TOO_LARGE, f"a sample has {size} bytes, at most {MAX_SAMPLE_BYTES} can be sent: it stays here")
         return None
 
-    def _say(self, line: str) -> None:
-        """Once for each kind of thing: the next sample would say the same."""
-        kind = line.partition(":")[0].rstrip("0123456789 ")[:20]
+    def _say(self, kind: str, line: str) -> None:
+        """Once for each kind: the next sample would say the same."""
         if kind not in self._said:
             self._said.add(kind)
             _log.warning("job %s: %s", self._job, line)
