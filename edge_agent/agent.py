@@ -124,14 +124,14 @@ class Agent:
         self, x: "np.ndarray[Any, Any]", *, job: str, sample_id: str, handed: Handed | None = None
     ) -> EdgeAnswer:
         task = self._job(job)
-        value, (offload, reason, rank) = await task.judge(x)
+        value, (offload, reason, rank, audit, low_trust) = await task.judge(x, self.link.moment)
         if offload and self.settings.payload is Format.JSON and not is_finite(value):
             value = Classes(probs=())
         sent = await task.encode(x) if offload else None
         seen = Observation(
             job=task.name, sample_id=self._named(sample_id), value=value, offload=sent is not None,
             reason=TOO_LARGE if offload and sent is None else reason, rank=rank, model=task.engine.digest,
-            handed=handed,
+            audit=audit, low_trust=low_trust, handed=handed,
         )  # fmt: skip
         clock = self._clock
         prediction = self._core.observe(seen, sent, clock.now(), clock.at())
@@ -223,6 +223,8 @@ class Agent:
         )  # fmt: skip
         self._core = NodeCore(store, options, stream=self._stream, random=Random())
         self._core.releases = {name: job.engine.digest for name, job in self._jobs.items()}
+        for name, job in self._jobs.items():
+            self._core.counters_of(name).policy = job.offload
         self._watch = Watch(store, silence_s=settings.pace.last_s)
         self.link = HubLink(self._core, self._clock, settings=settings, make_bus=self._make_bus, owner=self)
         names = ", ".join(self._jobs) or "none"

@@ -1,5 +1,6 @@
 """One job at run time: its engine, its policy, and where its predictions go."""
 
+import logging
 from asyncio import get_running_loop
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from edge_agent.config import ConfigError, JobSettings
 from edge_agent.encoding import INLINE_S, Encoder, Encoding
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
+from edge_agent.offload_settings import OFFLOAD, configured
+from edge_agent.policies.limits import Moment
 from edge_agent.policies.rules import BLIND, RULES, SEDNA, Decision, Policy
 from edge_agent.sources import known
 from edge_agent.sources.known import Source
@@ -24,6 +27,13 @@ from messages.tensors import DTYPES
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edge_agent.policies.offload import Offload
+
+ENVELOPE_BYTES = 300
+"""About what a sample's message has beside the sample itself."""
+
+_log = logging.getLogger("edge_agent")
 
 NOT_RUN = Classes(probs=())
 """What stands for the edge model's result where it was not asked."""
@@ -37,7 +47,7 @@ class Parts(NamedTuple):
     """What a job is made of: its config's names, found."""
 
     engine: Engine
-    policy: Callable[[Any], Decision]
+    policy: "Callable[[Any], Decision] | Offload"
     encoder: Encoder
     source: Source | None = None
     sink: Callable[[Prediction], object] | None = None
@@ -55,26 +65,31 @@ class Job:
         self.source = parts.source
         self.mines_first = settings.order == "mining-then-inference"
         self.hub_is_late = False
+        self.offload: Offload | None = None if callable(parts.policy) else parts.policy
         self._policy = parts.policy
         self._encoder = parts.encoder
         self._sink = parts.sink
         self._array = np.ndarray
         self._dtype = np.dtype(parts.engine.input.dtype)
         self._shape = parts.engine.input.shape
+        self._size = float(np.zeros(self._shape, self._dtype).nbytes)
         self._lock = Lock()
         self._quickest = float("inf")
         self._pool = ThreadPoolExecutor(1, f"engine {name}")
 
-    async def judge(self, x: "np.ndarray[Any, Any]") -> tuple[Value, Decision]:
+    async def judge(
+        self, x: "np.ndarray[Any, Any]", moment: Callable[[int], Moment] = Moment.of
+    ) -> tuple[Value, Decision]:
         """What the edge model and the policy say of one sample. Raises SampleError, PluginFailed.
 
-        Where mining comes first, the edge model has not run on a hard sample: its value is NOT_RUN.
+        `moment` says how the link is, for a sample of so many bytes. Where mining comes first, the edge model has not
+        run on a hard sample: its value is NOT_RUN.
         """
         if type(x) is not self._array or x.dtype != self._dtype or x.shape != self._shape:
             raise SampleError(f"job {self.name}: takes {self.engine.input}, got {described(x)}")
         if not self.mines_first:
             value = await self.predict(x)
-            return value, self._decide(value)
+            return value, self._decide(value) if self.offload is None else self._weigh(value, x, moment)
         decision = self._decide(x)
         return NOT_RUN if decision.offload else await self.predict(x), decision
 
@@ -86,7 +101,10 @@ class Job:
 
     async def encode(self, x: "np.ndarray[Any, Any]") -> Tensor | None:
         """A sample as it travels; None when it is too large for a message."""
-        return await self._encoder.write(x, self._pool)
+        tensor = await self._encoder.write(x, self._pool)
+        if tensor is not None:
+            self._size += 0.1 * (len(tensor.data) - self._size)
+        return tensor
 
     def deliver(self, prediction: Prediction) -> None:
         """Hand a prediction to the job's sink. Raises PluginFailed."""
@@ -98,10 +116,22 @@ class Job:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _decide(self, subject: "Value | np.ndarray[Any, Any]") -> Decision:
+        assert callable(self._policy), "asked before"
         decision = plugins.call(f"job {self.name}: policy", self._policy, subject)
         if type(decision) is not Decision or not isfinite(decision.rank):
             raise SampleError(f"job {self.name}: policy: {decision!r:.100} is no Decision with a finite rank")
         return decision
+
+    def _weigh(self, value: Value, x: "np.ndarray[Any, Any]", moment: Callable[[int], Moment]) -> Decision:
+        assert self.offload is not None, "asked before"
+        decision = self.offload.decide(value, x, moment(round(self._size) + ENVELOPE_BYTES))
+        self._tell()
+        return decision
+
+    def _tell(self) -> None:
+        """Log what the policy has to say."""
+        for line in self.offload.take_news() if self.offload is not None else ():
+            _log.warning("job %s: %s", self.name, line)
 
     def _predict(self, x: "np.ndarray[Any, Any]") -> Value:
         with self._lock:
@@ -137,25 +167,25 @@ def _engine(settings: JobSettings, config_file: Path, field: str) -> Engine:
     return load.for_file(model)
 
 
-def _policy(settings: JobSettings, field: str) -> Callable[[Any], Decision]:
+def _policy(settings: JobSettings, field: str) -> "Callable[[Any], Decision] | Offload":
     name, options = plugins.split(settings.policy, field)
+    if name == OFFLOAD and settings.order == "inference-then-mining":
+        return configured(options, field)
     if ":" in name:
         made = plugins.make(name, options, field)
         if not callable(made):
             raise plugins.PluginError(f"{field}: {name} returned {type(made).__name__}, not a rule to call")
         return made  # type: ignore[no-any-return]  # a plug-in's rule, callable as was just asked
     name = SEDNA.get(name, name)
-    if name not in RULES:
-        raise plugins.PluginError(f'{field} = {name!r}: use {", ".join(RULES)} or "module:name"')
-    rule: Policy = plugins.make(f"edge_agent.policies:{name}", options, field)
-    if settings.order == "inference-then-mining":
-        return rule
-    if name not in BLIND:
+    if name not in (*RULES, OFFLOAD):
+        raise plugins.PluginError(f'{field} = {name!r}: use {", ".join((*RULES, OFFLOAD))} or "module:name"')
+    if settings.order == "mining-then-inference" and name not in BLIND:
         raise plugins.PluginError(
             f"{field} = {name!r}: judges the edge model's result, which is not there in {settings.order!r};"
             f' use {", ".join(BLIND)} or "module:name"'
         )
-    return lambda _: rule(NOT_RUN)
+    rule: Policy = plugins.make(f"edge_agent.policies:{name}", options, field)
+    return rule if settings.order == "inference-then-mining" else lambda _: rule(NOT_RUN)
 
 
 def _source(settings: JobSettings, config_file: Path, field: str, takes: TensorSpec) -> Source:

@@ -11,8 +11,10 @@ from edge_agent.config import AgentSettings
 from edge_agent.core.exchange import Post, Taken, Told
 from edge_agent.core.node import NodeCore
 from edge_agent.flaps import Flaps
+from edge_agent.policies.limits import Moment
 from messages import channels
 from messages.bus.protocol import Connected, Denied, Disconnected, Incoming, NotConnected, Will
+from messages.delivery.rows import Kind
 from messages.host.clock import Clock
 from messages.shapes import Link as LinkState
 from messages.shapes import Prediction
@@ -52,6 +54,7 @@ class HubLink:
         self, core: NodeCore, clock: Clock, *, settings: AgentSettings, make_bus: MakeBus, owner: Owner
     ) -> None:
         self.connected = False
+        self.exchanged = 0
         self._core = core
         self._clock = clock
         self._settings = settings
@@ -73,6 +76,7 @@ class HubLink:
                 async for event in bus.events():
                     match event:
                         case Incoming():
+                            self.exchanged += len(event.topic) + len(event.payload)
                             self._take(event)
                         case Connected():
                             self._up(event)
@@ -83,6 +87,12 @@ class HubLink:
             finally:
                 self._settle()
                 self._post([self._core.status("offline", self._clock.at(), self._link_state())])
+
+    def moment(self, size: int) -> Moment:
+        """Now, for a policy that must know of the link; `size` is what a sample has in bytes."""
+        waiting = sum(self._core.waiting(kind).bytes for kind in (Kind.SAMPLE, Kind.AUDIT))
+        now, at = self._clock.now(), self._clock.at()
+        return Moment(now, at, self.connected, size, self.exchanged, waiting)
 
     async def keep_time(self) -> None:
         """Send again, beat, and tell the log what went wrong, until cancelled."""
@@ -209,7 +219,9 @@ class HubLink:
     def _post(self, posts: Sequence[Post]) -> None:
         try:
             for post in posts:
-                self.bus.post(self._topic(post.path), post.payload, retain=post.retain)
+                topic = self._topic(post.path)
+                self.bus.post(topic, post.payload, retain=post.retain)
+                self.exchanged += len(topic) + len(post.payload)
         except NotConnected:
             # all that matters is in the outbox and goes out again at the next connection
             return

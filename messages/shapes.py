@@ -125,13 +125,17 @@ class Reading(JobMessage, frozen=True, kw_only=True):
 
 
 class Prediction(JobMessage, frozen=True, kw_only=True):
-    """A result for the apps on the device. `provisional` says that the cloud's answer will follow, same `sample_id`."""
+    """A result for the apps on the device. `provisional` says that the cloud's answer will follow, same `sample_id`.
+
+    `low_trust`: the edge's answer stays although it is doubtful, for the budget forbids to ask the hub.
+    """
 
     sample_id: str
     value: Value | None
     provisional: bool
     origin: Literal["edge", "cloud"]
     reason: str = ""
+    low_trust: bool = False
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -159,11 +163,29 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
     version: str = ""
 
 
+class Alarm(Struct, frozen=True, kw_only=True):
+    """The world has changed, or what should be sent is more than may be. `number` counts up in a session.
+
+    It began `at` and was over at `until` (0: it holds).
+    """
+
+    number: Natural
+    kind: Literal["shift", "over budget"]
+    at: Natural
+    until: Natural = 0
+    text: str = ""
+
+
 class Report(JobMessage, frozen=True, kw_only=True):
-    """Counters of one job since the agent's start (`session`): aggregated, never one message per inference."""
+    """Counters of one job since the agent's start (`session`): aggregated, never one message per inference.
+
+    `counters` only grow; `gauges` are what may fall too, such as the budget in force. `alarms` are the last ones.
+    """
 
     session: Natural
     counters: dict[str, Finite]
+    gauges: dict[str, Finite] = {}
+    alarms: tuple[Alarm, ...] = ()
 
 
 class Refusal(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ class Observation(Struct, frozen=True, kw_only=True):
     rank: float = 0.0
     model: str = ""
     audit: bool = False
+    low_trust: bool = False
     handed: Handed | None = None
 
 

@@ -64,6 +64,10 @@ class NodeCore:
         """What a job counts."""
         return self.counters.setdefault(job, Counters())
 
+    def waiting(self, kind: Kind) -> Totals:
+        """What waits of one kind in the outbox."""
+        return self._store.totals(kind)
+
     def observe(self, seen: Observation, x: Tensor | None, now: float, at: int) -> Prediction:
         """Count a sample and, when the policy says so, put it into the outbox. The prediction is there at once.
 
@@ -73,10 +77,10 @@ class NodeCore:
         if seen.handed is not None and not provisional:
             self.readings.note(seen.handed, now)
         if seen.handed is None or not seen.handed.again:
-            self.counters_of(seen.job).add(seen.reason, offload=seen.offload, kept=provisional)
+            self.counters_of(seen.job).add(seen, kept=len(x.data) if provisional and x is not None else None)
         return Prediction(
             event_id=seen.sample_id, timestamp=at, job=seen.job, sample_id=seen.sample_id, value=seen.value,
-            provisional=provisional, origin="edge", reason=seen.reason,
+            provisional=provisional, origin="edge", reason=seen.reason, low_trust=seen.low_trust,
         )  # fmt: skip
 
     def take(self, path: str, payload: bytes, now: float, at: int) -> Taken | None:
@@ -271,7 +275,7 @@ class NodeCore:
         return True
 
     def _report(self, job: str, counters: Counters, now: float, at: int) -> Draft:
-        report = Report(event_id="", timestamp=at, job=job, session=self._started, counters=counters.figures())
+        report = Report(event_id="", timestamp=at, job=job, session=self._started, **counters.told())
         return Draft(
             peer=HUB, path=channels.UP_REPORT.path, job=job, kind=Kind.REPORT, slot="counters", created=now,
             body=encode_body(report, self.options.form),

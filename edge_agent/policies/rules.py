@@ -19,11 +19,16 @@ _P_TOLERANCE = 1e-6
 
 
 class Decision(NamedTuple):
-    """What to do with a sample. `rank` orders the samples that are sent: larger is worth more, from 0 to 1."""
+    """What to do with a sample. `rank` orders the samples that are sent: larger is worth more, from 0 to 1.
+
+    `audit`: it belongs to the share that chance alone picks. `low_trust`: the edge's answer is doubtful, and stays.
+    """
 
     offload: bool
     reason: str
     rank: float
+    audit: bool = False
+    low_trust: bool = False
 
 
 Policy = Callable[[Value], Decision]
@@ -128,6 +133,11 @@ SEDNA = {
 
 BLIND = ("random", "cloud_only", "edge_only")
 """The rules that can decide before the edge model runs."""
+
+
+def readable(value: Any) -> Value | None:
+    """A result as one of our shapes, also where it is an array or lists; None when it is nothing of the kind."""
+    return _read(value, _boxes_or_value)
 
 
 def _judge(confidence: float, limit: float, reason: str) -> Decision:

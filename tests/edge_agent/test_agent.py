@@ -464,3 +464,20 @@ async def test_infer_without_a_job_needs_exactly_one(tmp_path: Path, broker) -> 
         with pytest.raises(KeyError, match="this agent has side, other"):
             await agent.infer(EASY)
         assert not (await agent.infer(EASY, job="other")).provisional
+
+
+OFFLOAD = JOB + 'policy = {use = "offload", budget = 0.5, audit = 0.0}\n'
+
+
+async def test_the_offload_policy_keeps_to_its_budget_and_reports_it(tmp_path: Path, broker, hub) -> None:
+    file = write_agent(tmp_path, jobs=OFFLOAD, more="beat_s = 0.1")
+    async with hub, agent_of(file, broker) as agent:
+        answers = [await agent.infer(number(x)) for _ in range(50) for x in (0.05, 2.0)]
+        assert {answer.reason for answer in answers} == {"easy", "hard"}
+        hard = sum(answer.provisional for answer in answers)
+        assert 40 <= hard <= 50
+        await hub.until(lambda h: h.reports and h.reports[-1].counters["hard"] == hard)
+    report = hub.reports[-1]
+    assert report.gauges == {"budget": 0.5}
+    assert report.counters["bytes_sent"] == 4 * hard
+    assert (report.counters["low_trust"], report.counters["audits"], report.alarms) == (0, 0, ())

@@ -122,7 +122,7 @@ def test_the_counters_are_exact() -> None:
     for number in range(10):
         node.observe(number, offload=number < 3)
     node.settle(node.answer(0), node.answer(1, value=None, error="too dark"))
-    figures = node.core.counters["digits"].figures()
+    figures = node.core.counters["digits"].told()["counters"]
     assert figures == {
         "all": 10.0,
         "hard": 3.0,
@@ -133,6 +133,9 @@ def test_the_counters_are_exact() -> None:
         "failed": 1.0,
         "bad_readings": 0.0,
         "source_stops": 0.0,
+        "audits": 0.0,
+        "bytes_sent": 12.0,
+        "low_trust": 0.0,
         "reason.hard": 3.0,
         "reason.easy": 7.0,
     }
