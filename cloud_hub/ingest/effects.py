@@ -117,11 +117,11 @@ class Effects:
         assert isinstance(message, HardSample)
         return self._inference.take_sample(node, message, at)
 
-    def _report(self, node: str, message: Envelope, _at: int) -> Refusal | Deferral | Outcome:
+    def _report(self, node: str, message: Envelope, at: int) -> Refusal | Deferral | Outcome:
         assert isinstance(message, Report)
         if not self._inference.has(message.job):
             return self._inference.unknown(message)
-        self._store.save_report(node, message)
+        self._store.save_report(node, message, at)
         return Outcome.STORED
 
 

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from msgspec import json, msgpack
 
-from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting, progress
+from cloud_hub.store.figures import FigureTables
+from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting
 from cloud_hub.store.schema import migrate
 from messages.delivery.sqlite import SqliteStore
-from messages.shapes import HardSample, NodeStatus, Report, Tensor, Value
+from messages.shapes import HardSample, NodeStatus, Tensor, Value
 
 EVENT_ROWS: Final = 10_000
 """How many lines of the jobs' audit are kept."""
@@ -33,10 +34,9 @@ _ADD: Final = (
 _encode = msgpack.Encoder().encode
 _decode_value = msgpack.Decoder(Value).decode
 _decode_status = json.Decoder(NodeStatus).decode
-_decode_report = json.Decoder(Report).decode
 
 
-class HubDatabase(SqliteStore):
+class HubDatabase(SqliteStore, FigureTables):
     """Implements `cloud_hub.store.protocol.HubStore`. `quarantine_rows` and `dead_rows` bound what people look at."""
 
     def __init__(self, connection: sqlite3.Connection, *, quarantine_rows: int = 1000, dead_rows: int = 10_000) -> None:
@@ -148,16 +148,6 @@ class HubDatabase(SqliteStore):
 
     def nodes(self) -> Sequence[NodeRecord]:
         return [_node(row) for row in self._sql("SELECT name, status, seen_at, online FROM nodes ORDER BY name")]
-
-    def save_report(self, node: str, report: Report) -> None:
-        found = self._sql("SELECT report FROM reports WHERE node = ? AND job = ?", (node, report.job)).fetchone()
-        if found is None or progress(_decode_report(found[0])) <= progress(report):
-            row = (node, report.job, report.session, report.timestamp, json.encode(report))
-            self._sql("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?)", row)
-
-    def reports(self) -> Sequence[tuple[str, Report]]:
-        found = self._sql("SELECT node, report FROM reports ORDER BY node, job")
-        return [(node, _decode_report(report)) for node, report in found]
 
     # jobs
 

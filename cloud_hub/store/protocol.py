@@ -98,7 +98,7 @@ class Nodes(Protocol):
     def nodes(self) -> Sequence[NodeRecord]:
         """All nodes by name."""
 
-    def save_report(self, node: str, report: Report) -> None:
+    def save_report(self, node: str, report: Report, at: int) -> None:
         """Keep a node's latest report of a job: the one that has come farthest wins (`progress`)."""
 
     def reports(self) -> Sequence[tuple[str, Report]]:

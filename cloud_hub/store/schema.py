@@ -33,12 +33,12 @@ FIGURES: Final = (
     "CREATE INDEX samples_audits ON samples (job, id) WHERE audit",
     """CREATE TABLE report_marks (
         id INTEGER PRIMARY KEY AUTOINCREMENT, node TEXT NOT NULL, job TEXT NOT NULL, session INTEGER NOT NULL,
-        at INTEGER NOT NULL, counters BLOB NOT NULL) STRICT""",
-    "CREATE INDEX report_marks_of_job ON report_marks (job, node, at)",
+        at INTEGER NOT NULL, report BLOB NOT NULL) STRICT""",
+    "CREATE INDEX report_marks_of_job ON report_marks (job, node, session, at)",
     """CREATE TABLE alarms (
         node TEXT NOT NULL, job TEXT NOT NULL, session INTEGER NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL,
-        at INTEGER NOT NULL, until INTEGER NOT NULL, text TEXT NOT NULL,
-        PRIMARY KEY (node, job, session, number)) STRICT""",
+        at INTEGER NOT NULL, until INTEGER NOT NULL, text TEXT NOT NULL, seen_at INTEGER NOT NULL,
+        over_at INTEGER NOT NULL, PRIMARY KEY (node, job, session, number)) STRICT""",
     """CREATE TABLE calibrations (
         job TEXT PRIMARY KEY, at INTEGER NOT NULL, sample INTEGER NOT NULL, label INTEGER NOT NULL, text TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",

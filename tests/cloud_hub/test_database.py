@@ -167,7 +167,7 @@ def test_the_latest_report_of_a_job_wins_in_whatever_order_they_come(database: H
 
     with database.transaction():
         for session, number in ((1, 5), (2, 3), (1, 9), (2, 2)):
-            database.save_report("device-1", report(session, number))
+            database.save_report("device-1", report(session, number), 1)
     assert database.reports() == [("device-1", report(2, 3))]
 
 

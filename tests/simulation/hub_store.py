@@ -86,7 +86,7 @@ class MemoryHubStore(MemoryStore):
     def nodes(self) -> Sequence[NodeRecord]:
         return [self._nodes[name] for name in sorted(self._nodes)]
 
-    def save_report(self, node: str, report: Report) -> None:
+    def save_report(self, node: str, report: Report, at: int) -> None:
         before = self._reports.get((node, report.job))
         if before is None or progress(before) <= progress(report):
             self._set(self._reports, (node, report.job), report)

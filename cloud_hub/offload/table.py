@@ -1,0 +1,186 @@
+"""What a job's policy did on each node in a period, from the hub's own tables: reports, samples, labels, alarms."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import Struct, json
+
+from cloud_hub.labels.table import COUNTS, top
+from cloud_hub.offload.estimates import Estimate, Stratum, overall, share
+from messages.host.leftovers import moment
+from messages.shapes import Report
+
+COLUMNS: Final = (
+    "node",
+    "samples",
+    "sent",
+    "budget",
+    "agreement",
+    "edge accuracy",
+    "joint accuracy",
+    "bytes",
+    "alarms",
+)
+
+AUDIT: Final = "audit"
+"""The reason of samples that chance alone sent: they tell how those are that are kept."""
+
+_MARKS: Final = (
+    "SELECT node, session, report FROM report_marks WHERE id IN"
+    " (SELECT max(id) FROM report_marks WHERE job = ? AND at <= ? GROUP BY node, session) ORDER BY id"
+)
+_SAMPLES: Final = (
+    "SELECT node, audit, reason = 'audit', edge, value, label FROM (SELECT *, {} AS label FROM samples"
+    " WHERE job = ? AND received_at > ? AND received_at <= ? AND value IS NOT NULL) WHERE audit OR label IS NOT NULL"
+)
+_ALARMS: Final = (
+    "SELECT node, kind, at, until, text FROM alarms"
+    " WHERE job = ? AND seen_at <= ? AND (over_at = 0 OR over_at > ?) ORDER BY node, session, number"
+)
+_decode = json.Decoder(Report).decode
+
+
+class AlarmRow(Struct, frozen=True):
+    """An alarm of a node, in ms of its own clock; `until` 0: it holds."""
+
+    kind: str
+    at: int
+    until: int
+    text: str
+
+
+class NodeRow(Struct, frozen=True, kw_only=True):
+    """What a job did on one node in a period.
+
+    `samples` were judged, `sent` of them went to the hub (`rate`), `bytes` in all; `budget` is the share in force last.
+    `agreement` says how often edge and cloud agree among audits, which is no accuracy. The accuracies need labels: of
+    those that were sent, and, for all that were kept, of audits that would have been.
+    """
+
+    node: str
+    samples: int
+    sent: int
+    rate: float
+    budget: float | None
+    audits: int
+    agreement: Estimate | None
+    labels: int
+    edge_accuracy: Estimate | None
+    joint_accuracy: Estimate | None
+    bytes: int
+    low_trust: int
+    alarms: tuple[AlarmRow, ...]
+
+
+@dataclass
+class Tally:
+    """Stored samples of one node: audits, and for hard ones and those that chance sent, how many were right."""
+
+    audits: int = 0
+    agreed: int = 0
+    hard: tuple[int, int, int] = (0, 0, 0)
+    chance: tuple[int, int, int] = (0, 0, 0)
+
+    def add(self, *, audit: bool, chance: bool, edge: int, cloud: int, label: int | None) -> None:
+        """Take in one answered sample; edge, cloud and label are classes."""
+        self.audits += audit
+        self.agreed += audit and edge == cloud
+        if label is not None:
+            seen, edge_right, cloud_right = self.chance if chance else self.hard
+            found = (seen + 1, edge_right + (edge == label), cloud_right + (cloud == label))
+            self.chance, self.hard = (found, self.hard) if chance else (self.chance, found)
+
+
+def of_job(reader: sqlite3.Connection, job: str, *, since: int = 0, until: int = 2**53) -> list[NodeRow]:
+    """A row for each node that reported in the period (hub's clock, ms).
+
+    Reports come once in a heartbeat: the period begins and ends with the last one before each of its ends.
+    """
+    before, after = _marks(reader, job, since), _marks(reader, job, until)
+    tallies = _tallies(reader, job, since, until)
+    alarms: dict[str, list[AlarmRow]] = defaultdict(list)
+    for node, *alarm in reader.execute(_ALARMS, (job, until, since)):
+        alarms[node].append(AlarmRow(*alarm))
+    return [
+        _row(node, counters, budget, tallies[node], tuple(alarms[node]))
+        for node, (counters, budget) in sorted(_differences(before, after).items())
+    ]
+
+
+def _marks(reader: sqlite3.Connection, job: str, at: int) -> dict[tuple[str, int], Report]:
+    """The last report of each session up to a time."""
+    return {(node, session): _decode(report) for node, session, report in reader.execute(_MARKS, (job, at))}
+
+
+def _differences(
+    before: Mapping[tuple[str, int], Report], after: Mapping[tuple[str, int], Report]
+) -> dict[str, tuple[dict[str, float], float | None]]:
+    """What each node counted in between, over all its sessions, and its last budget."""
+    found: dict[str, tuple[dict[str, float], float | None]] = {}
+    for key, report in after.items():
+        start = before[key].counters if key in before else {}
+        counted, _ = found.get(key[0], ({}, None))
+        for name, number in report.counters.items():
+            counted[name] = counted.get(name, 0.0) + number - start.get(name, 0.0)
+        found[key[0]] = (counted, report.gauges.get("budget"))
+    return found
+
+
+def _tallies(reader: sqlite3.Connection, job: str, since: int, until: int) -> dict[str, Tally]:
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    for node, audit, chance, edge, value, label in reader.execute(_SAMPLES.format(COUNTS), (job, since, until)):
+        classes = top(edge), top(value)
+        if classes[0] is not None and classes[1] is not None:
+            tallies[node].add(audit=bool(audit), chance=bool(chance), edge=classes[0], cloud=classes[1], label=label)
+    return tallies
+
+
+def _row(
+    node: str, counters: Mapping[str, float], budget: float | None, tally: Tally, alarms: tuple[AlarmRow, ...]
+) -> NodeRow:
+    def count(name: str) -> int:
+        return int(counters.get(name, 0.0))
+
+    samples, sent, chance = count("all"), count("hard"), count(f"reason.{AUDIT}")
+    return NodeRow(
+        node=node, samples=samples, sent=sent, rate=sent / samples if samples else 0.0, budget=budget,
+        audits=count("audits"), agreement=share(tally.agreed, tally.audits), labels=tally.hard[0] + tally.chance[0],
+        edge_accuracy=_accuracy(tally, samples, sent - chance, 0, joint=False),
+        joint_accuracy=_accuracy(tally, samples, sent - chance, chance, joint=True),
+        bytes=count("bytes_sent"), low_trust=count("low_trust"), alarms=alarms,
+    )  # fmt: skip
+
+
+def _accuracy(tally: Tally, samples: int, hard: int, chance: int, *, joint: bool) -> Estimate | None:
+    """Of all samples: of `hard` ones that were sent, `chance` that chance sent, and the rest that was kept."""
+    (seen, edge, cloud), (kept_seen, kept_edge, kept_cloud) = tally.hard, tally.chance
+    if not samples or not seen + kept_seen:
+        return None
+    sent = Stratum(hard, min(seen, hard), min(cloud if joint else edge, hard))
+    checked = Stratum(chance, min(kept_seen, chance), min(kept_cloud, chance))
+    return overall([sent, checked, Stratum(samples - hard - chance, kept_seen, kept_edge)])
+
+
+def cells(row: NodeRow) -> list[str]:
+    """A row as cells for a person."""
+    return [
+        row.node, str(row.samples), f"{row.sent} ({100 * row.rate:.1f} %)",
+        "" if row.budget is None else f"{100 * row.budget:.1f} %",
+        _text(row.agreement, f"{row.audits} audits, none answered" if row.audits else "no audits"),
+        _text(row.edge_accuracy, "no labels" if not row.labels else "no audits with labels"),
+        _text(row.joint_accuracy, "no labels" if not row.labels else "no audits with labels"),
+        str(row.bytes), "; ".join(map(_alarm, row.alarms)),
+    ]  # fmt: skip
+
+
+def _text(found: Estimate | None, none: str) -> str:
+    if found is None:
+        return none
+    return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}] of {found.samples}"
+
+
+def _alarm(row: AlarmRow) -> str:
+    return f"{row.kind} since {moment(row.at)}" + (f" until {moment(row.until)}" if row.until else "")
