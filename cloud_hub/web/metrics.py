@@ -1,30 +1,11 @@
-"""Prometheus' text format, and the hub's numbers in it."""
+"""The hub's numbers for Prometheus."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
 
 from cloud_hub.health import Health
-
-
-class Family(NamedTuple):
-    """One metric: its name, what it counts, and a value for each set of labels."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    text: str
-    values: Mapping[tuple[tuple[str, str], ...], float]
-
-
-def render(families: Iterable[Family]) -> str:
-    """The text format, version 0.0.4."""
-    lines: list[str] = []
-    for family in families:
-        lines += [f"# HELP {family.name} {family.text}", f"# TYPE {family.name} {family.kind}"]
-        for labels, value in family.values.items():
-            inner = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
-            lines.append(f"{family.name}{{{inner}}} {value:.17g}" if inner else f"{family.name} {value:.17g}")
-    return "\n".join(lines) + "\n"
+from cloud_hub.web import offload
+from cloud_hub.web.families import Family
 
 
 def collect(reader: sqlite3.Connection, health: Health) -> list[Family]:
@@ -54,6 +35,7 @@ def collect(reader: sqlite3.Connection, health: Health) -> list[Family]:
         Family("hub_storage_full", "gauge", "Whether there is no room to store.", {(): float(bool(health.database))}),
         Family("hub_workers_missing", "gauge", "Workers that are not ready.", _jobs(health.missing)),
         Family("hub_worker_deaths_total", "counter", "Workers that died since the start.", _jobs(health.deaths)),
+        *offload.collect(reader),
     ]  # fmt: skip
 
 
@@ -67,7 +49,3 @@ def _jobs(numbers: Mapping[str, int]) -> dict[tuple[tuple[str, str], ...], float
 
 def _job(name: str) -> tuple[tuple[str, str], ...]:
     return (("job", name),)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -12,7 +12,8 @@ from aiohttp import web
 from cloud_hub.config import HttpSettings
 from cloud_hub.health import Health
 from cloud_hub.store import folder as storage
-from cloud_hub.web.metrics import collect, render
+from cloud_hub.web.families import render
+from cloud_hub.web.metrics import collect
 from messages.host.folder import FolderError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -9,8 +9,10 @@ import pytest
 
 from cloud_hub.offload.estimates import Estimate, Stratum, overall, share
 from cloud_hub.store.database import HubDatabase
-from cloud_hub.store.folder import opened
+from cloud_hub.store.folder import opened, reading
 from cloud_hub.store.protocol import Verdict
+from cloud_hub.web.families import render
+from cloud_hub.web.offload import collect
 from messages.shapes import Alarm, Classes, HardSample, Report
 from messages.tensors import pack
 from tests.support.commands import hub
@@ -190,3 +192,22 @@ def test_what_is_no_time_is_said(desk: Desk) -> None:
     done = hub("offload", "digits", "--config", desk.folder / "hub.toml", "--until", "soon")
     assert (done.returncode, "--until: 'soon': write 90s" in done.stderr) == (2, True)
     assert "no reports yet" in desk.text()
+
+
+def test_the_same_figures_are_there_for_prometheus(desk: Desk) -> None:
+    desk.report(1, report(1, counters(100, 30, 2), alarms=(SHIFT,)))
+    desk.report(1, report(1, {"all": 0.0, "hard": 0.0}), node="cam-2")
+    for edge in (1, 2):
+        desk.sample(1, edge, 1, chance=True)
+    with reading(desk.folder / "data") as reader:
+        lines = render(collect(reader)).splitlines()
+    for line in (
+        'hub_edge_inferences_total{job="digits",node="cam-1",result="local"} 70',
+        'hub_edge_inferences_total{job="digits",node="cam-1",result="offloaded"} 30',
+        'hub_offload_rate_ratio{job="digits",node="cam-1"} 0.3',
+        'hub_offload_budget_ratio{job="digits",node="cam-2"} 0.20000000000000001',
+        'hub_edge_agreement_ratio{job="digits",node="cam-1"} 0.5',
+        'hub_alarms{job="digits",node="cam-1",kind="shift"} 1',
+    ):
+        assert line.replace("0.3", "0.29999999999999999") in lines
+    assert not [line for line in lines if line.startswith("hub_offload_rate_ratio{") and "cam-2" in line]

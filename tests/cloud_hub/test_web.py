@@ -11,7 +11,7 @@ import pytest
 from cloud_hub.config import HttpSettings
 from cloud_hub.health import Health
 from cloud_hub.store.folder import opened
-from cloud_hub.web.metrics import Family, render
+from cloud_hub.web.families import Family, render
 from cloud_hub.web.server import WebError, serving
 from messages.bus.memory import MemoryBroker
 from tests.support.ports import free_port
