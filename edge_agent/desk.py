@@ -32,6 +32,10 @@ def add(commands: Commands) -> None:
     config = commands.add_parser("config", help="look at the settings").add_subparsers(required=True, metavar="COMMAND")
     shown = _command(config, "show", "every setting that is in force", _config)
     shown.add_argument("--origin", action="store_true", help="and where it comes from")
+    predicted = _command(commands, "predict", "run a job's model on a file of samples, to calibrate with", _predict)
+    predicted.add_argument("job", metavar="JOB")
+    predicted.add_argument("samples", metavar="FILE.npz", help="with an array x: one sample a row")
+    predicted.add_argument("-o", "--out", required=True, metavar="OUT.npz", help="its arrays, and `edge` and `model`")
     for name in ("dead-letters", "quarantine"):
         _add_leftovers(commands, name)
 
@@ -128,6 +132,14 @@ def _config(given: argparse.Namespace) -> int:
 
     found = settings_origin.settings(Path(given.config), AgentSettings)
     _say(found, as_json=given.json, text="\n".join(settings_origin.lines(found, origin=given.origin)))
+    return 0
+
+
+def _predict(given: argparse.Namespace) -> int:
+    from edge_agent.predict import predict
+
+    text = predict(Path(given.config), given.job, Path(given.samples), Path(given.out))
+    _say({"out": given.out}, as_json=given.json, text=text)
     return 0
 
 
