@@ -19,11 +19,20 @@ class Estimate(Struct, frozen=True):
 
 
 class Stratum(Struct, frozen=True):
-    """A part of all samples: how many there are, how many of them were looked at, and how many of those were right."""
+    """A part of all samples: how many there are, and of `seen` that were looked at how many were `right`.
+
+    Those are the part's own, unless it is only `like` them.
+    """
 
     size: int
     seen: int
     right: int
+    like: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether all of it was looked at."""
+        return not self.like and self.seen >= self.size
 
 
 def share(right: int, seen: int, confidence: float = CONFIDENCE) -> Estimate | None:
@@ -39,10 +48,10 @@ def share(right: int, seen: int, confidence: float = CONFIDENCE) -> Estimate | N
 def overall(strata: Sequence[Stratum]) -> Estimate | None:
     """The share of right ones among all samples; None where a part that is not empty was not looked at.
 
-    A part that was looked at in whole is known; the others share the risk that an interval is wrong (Bonferroni).
+    What was looked at in whole is known; the other parts share the risk that an interval is wrong (Bonferroni).
     """
     parts = [part for part in strata if part.size > 0]
-    guessed = sum(part.seen < part.size for part in parts)
+    guessed = sum(not part.known for part in parts)
     confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, guessed)
     shares = [(part.size, _of(part, confidence)) for part in parts]
     size = sum(part.size for part in parts)
@@ -57,6 +66,6 @@ def overall(strata: Sequence[Stratum]) -> Estimate | None:
 
 def _of(part: Stratum, confidence: float) -> Estimate | None:
     found = share(part.right, part.seen, confidence)
-    if found is None or part.seen < part.size:
+    if found is None or not part.known:
         return found
     return Estimate(found.value, found.value, found.value, part.seen)

@@ -2,15 +2,16 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from msgspec import Struct, json
 
 from cloud_hub.labels.table import COUNTS, top
 from cloud_hub.offload.estimates import Estimate, Stratum, overall, share
 from messages.host.leftovers import moment
+from messages.offload.features import INVALID, NO_BOXES, NO_CONFIDENCE, ONE_CLASS
 from messages.shapes import Report
 
 COLUMNS: Final = (
@@ -26,14 +27,18 @@ COLUMNS: Final = (
 )
 
 AUDIT: Final = "audit"
-"""The reason of samples that chance alone sent: they tell how those are that are kept."""
+"""The reason of samples that chance alone sent: they tell how the easy ones are."""
+
+_KINDS: Final = {AUDIT: "chance", "shifted": "urgent", INVALID: "urgent", NO_BOXES: "urgent", NO_CONFIDENCE: "urgent",
+                 ONE_CLASS: "urgent"}  # fmt: skip
+_HELD: Final = ("over budget", "link down")
 
 _MARKS: Final = (
     "SELECT node, session, report FROM report_marks WHERE id IN"
     " (SELECT max(id) FROM report_marks WHERE job = ? AND at <= ? GROUP BY node, session) ORDER BY id"
 )
 _SAMPLES: Final = (
-    "SELECT node, audit, reason = 'audit', edge, value, label FROM (SELECT *, {} AS label FROM samples"
+    "SELECT node, reason, audit, edge, value, label FROM (SELECT *, {} AS label FROM samples"
     " WHERE job = ? AND received_at > ? AND received_at <= ? AND value IS NOT NULL) WHERE audit OR label IS NOT NULL"
 )
 _ALARMS: Final = (
@@ -56,8 +61,8 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     """What a job did on one node in a period.
 
     `samples` were judged, `sent` of them went to the hub (`rate`), `bytes` in all; `budget` is the share in force last.
-    `agreement` says how often edge and cloud agree among audits, which is no accuracy. The accuracies need labels: of
-    those that were sent, and, for all that were kept, of audits that would have been.
+    `agreement` says how often edge and cloud agree among audits, which is no accuracy. The accuracies need labels, of
+    what was sent for some reason and of audits: these tell how what was kept is.
     """
 
     node: str
@@ -75,23 +80,38 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     alarms: tuple[AlarmRow, ...]
 
 
+class Seen(NamedTuple):
+    """Samples with labels: how many, and how many of them the edge and the cloud have right."""
+
+    number: int = 0
+    edge: int = 0
+    cloud: int = 0
+
+
 @dataclass
 class Tally:
-    """Stored samples of one node: audits, and for hard ones and those that chance sent, how many were right."""
+    """Answered samples of one node: its audits, and by why they were sent those with labels."""
 
     audits: int = 0
     agreed: int = 0
-    hard: tuple[int, int, int] = (0, 0, 0)
-    chance: tuple[int, int, int] = (0, 0, 0)
+    chance: Seen = field(default_factory=Seen)
+    hard: Seen = field(default_factory=Seen)
+    urgent: Seen = field(default_factory=Seen)
 
-    def add(self, *, audit: bool, chance: bool, edge: int, cloud: int, label: int | None) -> None:
-        """Take in one answered sample; edge, cloud and label are classes."""
+    def add(self, reason: str, *, audit: bool, edge: int, cloud: int, label: int | None) -> None:
+        """Take in one sample; edge, cloud and label are classes."""
         self.audits += audit
         self.agreed += audit and edge == cloud
-        if label is not None:
-            seen, edge_right, cloud_right = self.chance if chance else self.hard
-            found = (seen + 1, edge_right + (edge == label), cloud_right + (cloud == label))
-            self.chance, self.hard = (found, self.hard) if chance else (self.chance, found)
+        if label is None:
+            return
+        kind = _KINDS.get(reason, "hard")
+        seen: Seen = getattr(self, kind)
+        setattr(self, kind, Seen(seen.number + 1, seen.edge + (edge == label), seen.cloud + (cloud == label)))
+
+    @property
+    def labels(self) -> int:
+        """How many have labels."""
+        return self.chance.number + self.hard.number + self.urgent.number
 
 
 def of_job(reader: sqlite3.Connection, job: str, *, since: int = 0, until: int = 2**53) -> list[NodeRow]:
@@ -131,10 +151,10 @@ def _differences(
 
 def _tallies(reader: sqlite3.Connection, job: str, since: int, until: int) -> dict[str, Tally]:
     tallies: dict[str, Tally] = defaultdict(Tally)
-    for node, audit, chance, edge, value, label in reader.execute(_SAMPLES.format(COUNTS), (job, since, until)):
+    for node, reason, audit, edge, value, label in reader.execute(_SAMPLES.format(COUNTS), (job, since, until)):
         classes = top(edge), top(value)
         if classes[0] is not None and classes[1] is not None:
-            tallies[node].add(audit=bool(audit), chance=bool(chance), edge=classes[0], cloud=classes[1], label=label)
+            tallies[node].add(reason, audit=bool(audit), edge=classes[0], cloud=classes[1], label=label)
     return tallies
 
 
@@ -144,24 +164,37 @@ def _row(
     def count(name: str) -> int:
         return int(counters.get(name, 0.0))
 
-    samples, sent, chance = count("all"), count("hard"), count(f"reason.{AUDIT}")
+    samples, sent = count("all"), count("hard")
     return NodeRow(
         node=node, samples=samples, sent=sent, rate=sent / samples if samples else 0.0, budget=budget,
-        audits=count("audits"), agreement=share(tally.agreed, tally.audits), labels=tally.hard[0] + tally.chance[0],
-        edge_accuracy=_accuracy(tally, samples, sent - chance, 0, joint=False),
-        joint_accuracy=_accuracy(tally, samples, sent - chance, chance, joint=True),
+        audits=count("audits"), agreement=share(tally.agreed, tally.audits), labels=tally.labels,
+        edge_accuracy=_accuracy(tally, count, joint=False), joint_accuracy=_accuracy(tally, count, joint=True),
         bytes=count("bytes_sent"), low_trust=count("low_trust"), alarms=alarms,
     )  # fmt: skip
 
 
-def _accuracy(tally: Tally, samples: int, hard: int, chance: int, *, joint: bool) -> Estimate | None:
-    """Of all samples: of `hard` ones that were sent, `chance` that chance sent, and the rest that was kept."""
-    (seen, edge, cloud), (kept_seen, kept_edge, kept_cloud) = tally.hard, tally.chance
-    if not samples or not seen + kept_seen:
+def _accuracy(tally: Tally, count: Callable[[str], int], *, joint: bool) -> Estimate | None:
+    """Of all samples. Easy ones are like those that chance sent; what was held back is like what was not."""
+    if not tally.labels:
         return None
-    sent = Stratum(hard, min(seen, hard), min(cloud if joint else edge, hard))
-    checked = Stratum(chance, min(kept_seen, chance), min(kept_cloud, chance))
-    return overall([sent, checked, Stratum(samples - hard - chance, kept_seen, kept_edge)])
+    samples, sent, chance, low = count("all"), count("hard"), count(f"reason.{AUDIT}"), count("low_trust")
+    held = sum(count(f"reason.{why}") for why in _HELD)
+    picked = Seen(*map(sum, zip(tally.hard, tally.urgent, strict=True)))
+    return overall([
+        _sent(sent - chance, picked, joint=joint),
+        _sent(chance, tally.chance, joint=joint),
+        _kept(samples - sent - held, tally.chance),
+        _kept(low, tally.urgent),
+        _kept(held - low, tally.hard),
+    ])  # fmt: skip
+
+
+def _sent(size: int, seen: Seen, *, joint: bool) -> Stratum:
+    return Stratum(size, min(seen.number, size), min(seen.cloud if joint else seen.edge, size))
+
+
+def _kept(size: int, seen: Seen) -> Stratum:
+    return Stratum(size, seen.number, seen.edge, like=True)
 
 
 def cells(row: NodeRow) -> list[str]:

@@ -46,12 +46,15 @@ class Desk:
         with self.store.transaction():
             self.store.save_report(node, given, AT + minute * MINUTE)
 
-    def sample(self, minute: int, edge: int, cloud: int | None, *, chance: bool = False, node: str = "cam-1") -> str:
+    def sample(
+        self, minute: int, edge: int, cloud: int | None, *, chance: bool = False, node: str = "cam-1",
+        reason: str = "hard",
+    ) -> str:  # fmt: skip
         self._samples += 1
         sample_id = f"sample-{self._samples}"
         sample = HardSample(
             event_id="s.1", timestamp=1, job="digits", sample_id=sample_id, x=pack(np.ones(2, "float32")),
-            edge=one(edge), reason="audit" if chance else "hard", audit=chance,
+            edge=one(edge), reason="audit" if chance else reason, audit=chance,
         )  # fmt: skip
         with self.store.transaction():
             self.store.add_sample(node, sample, b"digest", AT + minute * MINUTE)
@@ -131,6 +134,20 @@ def test_the_joint_accuracy_takes_sent_samples_by_the_clouds_answer_and_kept_one
     assert kept is not None
     assert (joint["low"], joint["high"]) == pytest.approx(((13 + 86 * kept.low) / 100, (13 + 86 * kept.high) / 100))
     assert "77.5 % [" in desk.text()
+
+
+def test_what_was_held_back_is_taken_to_be_like_what_was_sent_for_that_reason(desk: Desk) -> None:
+    """All of it easy or held back: 2 of 4 shifted ones are right on the edge, 3 of 4 hard ones, 4 of 4 easy ones."""
+    labels = {desk.sample(1, edge=int(n < 2), cloud=1, reason="shifted"): 1 for n in range(4)}
+    labels |= {desk.sample(1, edge=int(n < 3), cloud=1): 1 for n in range(4)}
+    labels |= {desk.sample(1, edge=1, cloud=1, chance=True): 1 for n in range(4)}
+    more = {"reason.over budget": 50.0, "reason.link down": 8.0, "low_trust": 40.0}
+    desk.report(1, report(1, counters(100, 12, 4) | more))
+    desk.label(labels)
+    joint = desk.rows()["cam-1"]["joint_accuracy"]
+    assert isinstance(joint, dict)
+    assert joint["value"] == pytest.approx((12 + 30 + 40 * 0.5 + 18 * 0.75) / 100)
+    assert joint["low"] < joint["value"] - 0.2
 
 
 def test_without_audits_nothing_is_said_of_what_was_kept(desk: Desk) -> None:
