@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct, structs
 
 from cloud_hub.broker.settings import BrokerSettings
-from cloud_hub.ingest.core import HubOptions
+from cloud_hub.ingest.exchange import HubOptions
 from cloud_hub.ingest.inference import JobSpec
 from cloud_hub.jobs.joint_inference import Spec
 from messages.bus.settings import MqttSettings

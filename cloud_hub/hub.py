@@ -12,10 +12,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 
-from cloud_hub import config
+from msgspec import structs
+
+from cloud_hub import config, keys
 from cloud_hub.config import HubSettings
 from cloud_hub.health import Health
-from cloud_hub.ingest.core import HubCore, Output
+from cloud_hub.ingest.core import HubCore
+from cloud_hub.ingest.exchange import Output
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.turns import Done, Step, Turns
 from cloud_hub.workers import pool
@@ -39,9 +42,8 @@ class Hub:
         self._settings = settings
         self._bus = bus
         self._clock = Clock(store.latest())
-        self._core = HubCore(
-            store, config.options(settings), config.job_specs(settings), stream=os.urandom(6).hex(), random=Random()
-        )
+        options = structs.replace(config.options(settings), sign=keys.release_key(Path(settings.data_dir)).sign)
+        self._core = HubCore(store, options, config.job_specs(settings), stream=os.urandom(6).hex(), random=Random())
         self._turns = Turns(store, self._core, self._clock, folder=Path(settings.data_dir), limits=settings.limits)
         self.pool = Pool(settings.jobs, str(folder), tell=self._hear, random=Random())
         self.health.missing = self.pool.missing

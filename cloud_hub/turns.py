@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from cloud_hub.config import Limits
-from cloud_hub.ingest.core import Arrival, HubCore, Output
+from cloud_hub.ingest.core import HubCore
+from cloud_hub.ingest.exchange import Arrival, Output
 from cloud_hub.store.database import HubDatabase
 from messages import channels
 from messages.bus.protocol import Incoming

@@ -219,12 +219,13 @@ class Agent:
         self._stream = os.urandom(6).hex()
         options = NodeOptions(
             node=settings.node, version=naming.version(), form=settings.payload, beat_s=settings.beat_s,
-            pace=settings.pace, caps=settings.outbox.caps,
+            pace=settings.pace, caps=settings.outbox.caps, keys=config.trusted(settings, self._config_file),
         )  # fmt: skip
         self._core = NodeCore(store, options, stream=self._stream, random=Random())
         self._core.releases = {name: job.engine.digest for name, job in self._jobs.items()}
         for name, job in self._jobs.items():
             self._core.counters_of(name).policy = job.offload
+        self._core.desired.start(self._jobs)
         self._watch = Watch(store, silence_s=settings.pace.last_s)
         self.link = HubLink(self._core, self._clock, settings=settings, make_bus=self._make_bus, owner=self)
         names = ", ".join(self._jobs) or "none"

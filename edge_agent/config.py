@@ -18,6 +18,7 @@ from messages.delivery.sender import Pace
 from messages.encodings import Name
 from messages.settings import SettingsError, beside
 from messages.settings import load as read
+from messages.signing import BadKey, PublicKey, public_key
 
 WEEK_S = 7 * 86_400.0
 
@@ -105,6 +106,13 @@ class AppsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         )  # fmt: skip
 
 
+class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may say what this node runs: public keys as `cloud-hub keys` prints them, here or a line each in a file."""
+
+    keys: tuple[str, ...] = ()
+    keys_file: str = ""
+
+
 class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """agent.toml. Paths are relative to the file's folder. `beat_s` is the time between two heartbeats."""
 
@@ -117,6 +125,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     outbox: OutboxSettings = OutboxSettings()
     pace: Pace = Pace()
     apps: AppsSettings | None = None
+    trust: TrustSettings = TrustSettings()
     jobs: dict[str, JobSettings] = {}
 
 
@@ -150,7 +159,24 @@ def load(path: Path) -> AgentSettings:
     except SettingsError as error:
         raise ConfigError(str(error)) from error
     check(settings)
+    trusted(settings, path)
     return settings
+
+
+def trusted(settings: AgentSettings, config_file: Path) -> tuple[PublicKey, ...]:
+    """The keys that may sign what this node runs. Raises ConfigError."""
+    lines = [(f"trust.keys[{number}]", text) for number, text in enumerate(settings.trust.keys)]
+    if settings.trust.keys_file:
+        file = beside(config_file, settings.trust.keys_file)
+        try:
+            texts = file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"trust.keys_file: {file} cannot be read: {error}") from error
+        lines += [(f"{file}:{n}", text) for n, text in enumerate(texts, 1) if text.strip() and text[0] != "#"]
+    try:
+        return tuple(public_key(text, place) for place, text in lines)
+    except BadKey as error:
+        raise ConfigError(str(error)) from error
 
 
 def beside_config(mqtt: MqttSettings, config_file: Path, section: str = "mqtt") -> MqttSettings:

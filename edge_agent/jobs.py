@@ -21,6 +21,7 @@ from edge_agent.policies.rules import BLIND, RULES, SEDNA, Decision, Policy
 from edge_agent.sources import known
 from edge_agent.sources.known import Source
 from edge_agent.values import as_value
+from messages.offload.shapes import Network, OffloadPolicy
 from messages.settings import beside
 from messages.shapes import Classes, Prediction, Tensor, Value
 from messages.tensors import DTYPES
@@ -65,6 +66,7 @@ class Job:
         self.source = parts.source
         self.mines_first = settings.order == "mining-then-inference"
         self.hub_is_late = False
+        self._classes: int | None = None
         self.offload: Offload | None = None if callable(parts.policy) else parts.policy
         self._policy = parts.policy
         self._encoder = parts.encoder
@@ -106,6 +108,36 @@ class Job:
             self._size += 0.1 * (len(tensor.data) - self._size)
         return tensor
 
+    @property
+    def takes_policies(self) -> bool:
+        """Whether the hub may give it a policy."""
+        return self.offload is not None
+
+    def objection(self, policy: OffloadPolicy) -> str:
+        """Why it cannot adopt a policy of the hub; empty when it can."""
+        if self.offload is None:
+            name = self.settings.policy if isinstance(self.settings.policy, str) else self.settings.policy.get("use")
+            return f'its policy is {name!r}; use policy = "{OFFLOAD}" to take one from the hub'
+        network = policy.score if isinstance(policy.score, Network) else None
+        if policy.model != self.engine.digest and (policy.model or network or policy.gate):
+            return f"it is for model {policy.model[:12] or 'unknown'}, and this is {self.engine.digest[:12]}"
+        if network is not None and self._classes not in (None, network.classes):
+            return f"it is for {network.classes} classes, and the model has {self._classes}"
+        if policy.pool is not None and policy.pool.shape != self._shape:
+            return f"it is for samples of shape {list(policy.pool.shape)}, and this job takes {self.engine.input}"
+        return self.offload.objection(policy)
+
+    def adopt(self, policy: OffloadPolicy) -> str:
+        """Use a policy of the hub from now on. Returns why not; then the old one stays."""
+        problem = self.objection(policy)
+        if problem or self.offload is None:
+            _log.warning("job %s: policy %d of the hub is refused: %s", self.name, policy.version, problem)
+            return problem
+        self.offload.adopt(policy)
+        _log.info("job %s: policy %d of the hub is in force", self.name, policy.version)
+        self._tell()
+        return ""
+
     def deliver(self, prediction: Prediction) -> None:
         """Hand a prediction to the job's sink. Raises PluginFailed."""
         if self._sink is not None:
@@ -139,7 +171,10 @@ class Job:
             output = plugins.call(f"job {self.name}: engine", self.engine.predict, x)
             self._quickest = min(self._quickest, perf_counter() - began)
         try:
-            return as_value(output)
+            value = as_value(output)
+            if self._classes is None and type(value) is Classes:
+                self._classes = len(value.probs)
+            return value
         except (ValueError, TypeError) as error:
             raise SampleError(f"job {self.name}: engine: {error}") from error
 

@@ -114,6 +114,8 @@ class HubLink:
         """Publish what is due, and see to it that the clock wakes when more will be."""
         now = self._clock.now()
         self._post(self._core.due(now, self._clock.at()))
+        if self._core.desired.take_news():
+            self._post([self._core.status("online", self._clock.at(), self._link_state())])
         for ended in self._core.take_ended():
             self._owner.deliver(ended, _ignore)
         wake = self._core.sender.wake_at()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from messages.shapes import Answer, Envelope, HardSample, NodeStatus, Prediction, Reading, Receipt, Report
+from messages.shapes import Answer, Desired, Envelope, HardSample, NodeStatus, Prediction, Reading, Receipt, Report
 
 VERSION: Final = "v1"
 HUB: Final = "hub"
@@ -56,6 +56,7 @@ UP_SAMPLE: Final = Channel("up/sample", HardSample, reliable=True)
 UP_REPORT: Final = Channel("up/report", Report, reliable=True)
 UP_RECEIPT: Final = Channel("up/receipt", Receipt)
 DOWN_ANSWER: Final = Channel("down/answer", Answer, reliable=True)
+DOWN_DESIRED: Final = Channel("down/desired", Desired, reliable=True)
 DOWN_RECEIPT: Final = Channel("down/receipt", Receipt)
 IN: Final = Channel("in", Reading, per_job=True)
 OUT: Final = Channel("out", Prediction, per_job=True)
@@ -64,12 +65,12 @@ RESERVED: Final = tuple(
     Channel(path, Envelope, reserved=True, reliable=path not in ("up/want", "up/chunk", "down/want", "down/chunk"))
     for path in (
         *("up/update", "up/want", "up/chunk", "up/frame"),
-        *("down/desired", "down/round", "down/want", "down/chunk", "down/frame"),
+        *("down/round", "down/want", "down/chunk", "down/frame"),
     )
 )
 
 _ALL: Final[tuple[Channel[Any], ...]] = (
-    *(UP_STATUS, UP_SAMPLE, UP_REPORT, UP_RECEIPT, DOWN_ANSWER, DOWN_RECEIPT, IN, OUT),
+    *(UP_STATUS, UP_SAMPLE, UP_REPORT, UP_RECEIPT, DOWN_ANSWER, DOWN_DESIRED, DOWN_RECEIPT, IN, OUT),
     *RESERVED,
 )
 CHANNELS: Final[dict[str, Channel[Envelope]]] = {channel.path: channel for channel in _ALL}

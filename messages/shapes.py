@@ -6,7 +6,7 @@ sender's clock, which may be wrong.
 """
 
 from sys import float_info
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -150,6 +150,8 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
     """Birth, heartbeat and death of a node. `session` only grows; an `offline` of an older session means nothing.
 
     `streams` are the outbox streams that still have rows, `releases` maps each job to its running model's digest.
+    `desired` is the place (epoch, seq) of the last desired state that was accepted, `refusal` why the last one was not,
+    or not all of it. `policies` maps each job that takes policies to the digest of the one that it has ("": none yet).
     """
 
     state: Literal["online", "offline"]
@@ -161,6 +163,9 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
     releases: dict[str, str] = {}
     link: Link = Link()
     version: str = ""
+    desired: tuple[Natural, Natural] = (0, 0)
+    refusal: str = ""
+    policies: dict[str, str] = {}
 
 
 class Alarm(Struct, frozen=True, kw_only=True):
@@ -213,3 +218,41 @@ class Receipt(Envelope, frozen=True, kw_only=True):
     refused: tuple[Refusal, ...] = ()
     later: tuple[Deferral, ...] = ()
     credit: Natural
+
+
+MAX_STATE: Final = 16_384
+"""Bytes of an encoded DesiredState."""
+
+MAX_DOCUMENTS: Final = 98_304
+"""Bytes of all documents that travel inside one Desired."""
+
+
+class DesiredState(Struct, frozen=True, kw_only=True):
+    """What one node should run: the SHA-256 (hex) of each document by its name, such as "policy/digits".
+
+    Of two states of a node the one with the higher (`epoch`, `seq`) counts. Names that are left out stay as they are.
+    """
+
+    node: str
+    epoch: Natural
+    seq: Natural
+    digests: dict[str, str]
+
+
+class Signature(Struct, frozen=True, kw_only=True):
+    """Who signed, by the key's id (see `messages/signing.py`), and the 64 bytes of Ed25519."""
+
+    key: str
+    signature: bytes
+
+
+class Desired(Envelope, frozen=True, kw_only=True):
+    """A node's desired state: `state` is a DesiredState in MessagePack, and just these bytes are signed.
+
+    `documents` are those that are small enough to travel along, by their digests. One valid signature of a key that
+    the node trusts is enough. Natural key: (node, epoch, seq).
+    """
+
+    state: bytes
+    signatures: Annotated[tuple[Signature, ...], Meta(max_length=8)]
+    documents: dict[str, bytes] = {}

@@ -28,7 +28,9 @@ def name_of(requirement: str) -> str:
 
 
 def test_the_base_install_is_what_an_agent_needs() -> None:
-    assert {name_of(line) for line in PROJECT["dependencies"]} == {"aiomqtt", "paho-mqtt", "msgspec", "numpy"}
+    assert {name_of(line) for line in PROJECT["dependencies"]} == {
+        *("aiomqtt", "paho-mqtt", "msgspec", "numpy", "cryptography"),
+    }
 
 
 def test_constraints_pin_what_the_project_names_and_what_is_installed() -> None:

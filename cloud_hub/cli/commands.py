@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
-from cloud_hub.cli import desk, tables
+from cloud_hub.cli import desk, policy, tables
 from cloud_hub.cli.labels import labels
 from cloud_hub.cli.offload import offload
 from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, read
@@ -32,6 +32,8 @@ app.add_typer(desk.dead_letters, name="dead-letters")
 app.add_typer(desk.quarantine, name="quarantine")
 app.add_typer(desk.config, name="config")
 app.add_typer(labels, name="labels")
+app.add_typer(policy.policy, name="policy")
+app.command("keys")(policy.show_keys)
 app.command()(desk.doctor)
 app.command()(desk.check_plugin)
 app.command()(desk.samples)

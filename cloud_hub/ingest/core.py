@@ -5,23 +5,24 @@ is run time in seconds, `at` the hub's wall clock in ms.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from random import Random
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from cloud_hub.ingest.complaints import Complaints
+from cloud_hub.ingest.desired import DesiredHub, wanted
 from cloud_hub.ingest.effects import Delivered, Effects, Outcomes
-from cloud_hub.ingest.inference import Clock, Inference, JobSpec, Predict
+from cloud_hub.ingest.exchange import Arrival, HubOptions, Output, Post
+from cloud_hub.ingest.inference import Clock, Inference, JobSpec
 from cloud_hub.ingest.presence import Change, Presence
 from cloud_hub.store.protocol import HubStore, NodeRecord, Verdict
 from messages import channels
 from messages.channels import Address
-from messages.codec import BadPayload, Format, decode, encode
-from messages.delivery.bounds import Bounds, Caps
+from messages.codec import BadPayload, decode, encode
+from messages.delivery.bounds import Bounds
 from messages.delivery.receiver import Receiver
-from messages.delivery.rows import Entry, Kind, Outcome, Quarantined, split_id
-from messages.delivery.sender import Pace, Sender
+from messages.delivery.rows import Entry, Outcome, Quarantined, split_id
+from messages.delivery.sender import Sender
 from messages.shapes import Envelope, NodeStatus, Receipt
 
 HEAD = 1024
@@ -35,49 +36,6 @@ FULL_S = 1.0
 
 FORGET_S = 7 * 86_400.0
 """For how long (run time) a node's silent stream is remembered."""
-
-
-class HubOptions(Struct, frozen=True, kw_only=True):
-    """How the hub sends.
-
-    `credit` is what one node may have in flight, `budget` what all nodes together may; `caps` bound the answers that
-    wait for nodes.
-    """
-
-    namespace: str = "default"
-    form: Format = Format.MSGPACK
-    pace: Pace = Pace()
-    credit: int = 256
-    budget: int = 8192
-    retry_s: float = 10.0
-    caps: Mapping[Kind, Caps] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message as the bus gave it."""
-
-    topic: str
-    payload: bytes
-    retained: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A message to publish to a node: the channel's path and the payload."""
-
-    node: str
-    path: str
-    payload: bytes
-
-
-@dataclass(slots=True)
-class Output:
-    """What to do after the commit: publish, run models; `notes` are lines for the log."""
-
-    posts: list[Post] = field(default_factory=list)
-    predictions: list[Predict] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 class HubCore:
@@ -96,6 +54,7 @@ class HubCore:
         self._senders: dict[str, Sender] = {}
         self._bounds = Bounds(store, options.caps)
         self._inference = Inference(store, self._bounds, jobs, form=options.form)
+        self._desired = DesiredHub(store, self._bounds, options)
         self._effects = Effects(store, self._receiver, self._inference)
         self._woken: set[str] = set()
         self._paused = 0.0
@@ -153,6 +112,19 @@ class HubCore:
         """A worker is gone."""
         return self._commit(lambda out: self._inference.died(job, worker, reason, (now, at), out.predictions), now, at)
 
+    def desire(self, job: str, node: str | None, document: bytes, now: float, at: int) -> Output:
+        """Want an encoded OffloadPolicy for a job on one node (None: all that have none of their own).
+
+        Raises ValueError for what is no policy of the job.
+        """
+        policy = wanted(job, node or "", document, at)
+
+        def work(out: Output) -> None:
+            self._store.save_policy(policy)
+            self._reconcile(out, (now, at))
+
+        return self._commit(work, now, at)
+
     def tick(self, now: float, at: int) -> Output:
         """Time passed: resend, run batches that waited for company, notice nodes that fell silent."""
 
@@ -161,6 +133,7 @@ class HubCore:
                 self._gone(node)
                 out.notes.append(f"node {node}: offline, no heartbeat")
             self._bounds.expire(now)
+            self._reconcile(out, (now, at))
             self._inference.tick((now, at), out.predictions)
             self._send([node for node, sender in self._senders.items() if sender.has_work(now)], out, now, at)
 
@@ -188,6 +161,7 @@ class HubCore:
         self._woken.clear()
         self._receiver.reload()
         self._inference.reload()
+        self._desired.reload()
         for sender in self._senders.values():
             sender.reload()
 
@@ -222,6 +196,7 @@ class HubCore:
                 outcomes.setdefault(node, Outcomes())
         elif address.channel is channels.UP_RECEIPT:
             self._sender(node).settle(decode(Receipt, payload), *clock)
+            out.notes += self._desired.ended(node, self._sender(node).take_ended())
             self._woken.add(node)
         else:
             given = Delivered(node, address.path, address.channel, payload)
@@ -246,7 +221,17 @@ class HubCore:
             out.notes.append(f"node {node}: offline")
         else:
             self._sender(node).wake()
+        if online:
+            out.notes += self._desired.reconcile(node, status, clock)
+            self._woken.add(node)
         return change is Change.BORN
+
+    def _reconcile(self, out: Output, clock: Clock) -> None:
+        """If something else is wanted than before, hold it against what every node runs that is there."""
+        if self._desired.changed():
+            for node, status in self.presence.there():
+                out.notes += self._desired.reconcile(node, status, clock)
+                self._woken.add(node)
 
     def _gone(self, node: str) -> None:
         self._sender(node).offline()

@@ -47,6 +47,10 @@ class Presence:
         """How many nodes are there."""
         return sum(seen.online for seen in self._nodes.values())
 
+    def there(self) -> list[tuple[str, NodeStatus]]:
+        """The nodes that are there, with their last status."""
+        return [(node, seen.status) for node, seen in self._nodes.items() if seen.online]
+
     def take(self, node: str, status: NodeStatus, now: float) -> Change:
         """A status came. An older session, or an `offline` that is not of the last session, changes nothing.
 

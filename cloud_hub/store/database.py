@@ -11,6 +11,7 @@ from msgspec import json, msgpack
 from cloud_hub.store.figures import FigureTables
 from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting
 from cloud_hub.store.schema import migrate
+from cloud_hub.store.wanted import WantedTables
 from messages.delivery.sqlite import SqliteStore
 from messages.shapes import HardSample, NodeStatus, Tensor, Value
 
@@ -36,7 +37,7 @@ _decode_value = msgpack.Decoder(Value).decode
 _decode_status = json.Decoder(NodeStatus).decode
 
 
-class HubDatabase(SqliteStore, FigureTables):
+class HubDatabase(SqliteStore, FigureTables, WantedTables):
     """Implements `cloud_hub.store.protocol.HubStore`. `quarantine_rows` and `dead_rows` bound what people look at."""
 
     def __init__(self, connection: sqlite3.Connection, *, quarantine_rows: int = 1000, dead_rows: int = 10_000) -> None:

@@ -58,6 +58,41 @@ class SampleTotals(Struct, frozen=True):
     bytes: int = 0
 
 
+class WantedPolicy(Struct, frozen=True):
+    """An encoded OffloadPolicy that is wanted for a job on a node ("": on all), with its SHA-256 in hex."""
+
+    job: str
+    node: str
+    version: int
+    digest: str
+    document: bytes
+    set_at: int
+
+
+class Issued(Struct, frozen=True):
+    """The desired state that a node was sent last: its place, its bytes, and why the node refused it.
+
+    `fits` stands for what the node could take when it was sent.
+    """
+
+    node: str
+    epoch: int = 0
+    seq: int = 0
+    state: bytes = b""
+    fits: bytes = b""
+    refused: str = ""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What only grows."""
+        return self.epoch, self.seq
+
+    @property
+    def key(self) -> str:
+        """Its natural key in the node's outbox."""
+        return f"{self.epoch}.{self.seq}"
+
+
 class Samples(Protocol):
     """The hard samples and their answers."""
 
@@ -105,6 +140,31 @@ class Nodes(Protocol):
         """The latest reports, by node and job."""
 
 
+class Wanted(Protocol):
+    """What nodes should run, and what they were told."""
+
+    def save_policy(self, wanted: WantedPolicy) -> None:
+        """Want this policy from now on for its job and node."""
+
+    def policies(self) -> Sequence[tuple[str, str, str]]:
+        """Job, node and digest of every policy that is wanted."""
+
+    def policy(self, job: str, node: str) -> WantedPolicy | None:
+        """What is wanted for a job on a node: its own, or else everybody's."""
+
+    def policy_document(self, digest: str) -> bytes:
+        """The document of a policy that is wanted."""
+
+    def policy_mark(self) -> int:
+        """A number that grows whenever a policy is set; 0 before the first."""
+
+    def issued(self, node: str) -> Issued | None:
+        """What the node was sent last."""
+
+    def save_issued(self, issued: Issued) -> None:
+        """Remember what a node was sent."""
+
+
 class Jobs(Protocol):
     """The state machines' states and their audit."""
 
@@ -123,5 +183,5 @@ def progress(report: Report) -> tuple[int, float]:
     return report.session, sum(report.counters.values())
 
 
-class HubStore(Store, Samples, Nodes, Jobs, Protocol):
+class HubStore(Store, Samples, Nodes, Wanted, Jobs, Protocol):
     """All that the hub keeps."""

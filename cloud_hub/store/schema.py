@@ -65,6 +65,21 @@ def _encoding(database: Database) -> None:
     database.execute("ALTER TABLE samples ADD COLUMN encoding TEXT NOT NULL DEFAULT ''")
 
 
+@hub(name="0004_desired")
+def _desired(database: Database) -> None:
+    """What nodes should run, and what each was sent last. A policy that is set again gets a new id."""
+    database.execute(
+        "CREATE TABLE policies (id INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, node TEXT NOT NULL,"
+        " version INTEGER NOT NULL, digest TEXT NOT NULL, document BLOB NOT NULL, set_at INTEGER NOT NULL,"
+        " UNIQUE (job, node)) STRICT"
+    )
+    database.execute("CREATE INDEX policies_digest ON policies (digest)")
+    database.execute(
+        "CREATE TABLE desired (node TEXT PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
+        " state BLOB NOT NULL, fits BLOB NOT NULL, refused TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
+
+
 @hub(name="0005_labels_and_figures")
 def _figures(database: Database) -> None:
     """What people say of samples, and what the nodes reported over time."""

@@ -13,10 +13,11 @@ from messages.delivery.receiver import Verdict
 from messages.delivery.rows import Kind, Row
 from messages.delivery.sender import Pace
 from messages.shapes import Answer, Prediction, Value
+from messages.signing import PublicKey
 
 
 class NodeOptions(Struct, frozen=True, kw_only=True):
-    """Who the node is, and how it sends. `caps` bounds the outbox by kind."""
+    """Who the node is, how it sends, and whose signature counts. `caps` bounds the outbox by kind."""
 
     node: str
     version: str = ""
@@ -24,6 +25,7 @@ class NodeOptions(Struct, frozen=True, kw_only=True):
     beat_s: float = 30.0
     pace: Pace = Pace()
     caps: Mapping[Kind, Caps] = {}
+    keys: tuple[PublicKey, ...] = ()
 
 
 class Observation(Struct, frozen=True, kw_only=True):
@@ -58,6 +60,11 @@ class Taken:
     content: bytes
     verdict: Verdict
     final: Prediction | None = None
+
+    @property
+    def bad(self) -> bool:
+        """Whether its id or its content is impossible."""
+        return self.verdict in (Verdict.CONFLICT, Verdict.TOO_FAR)
 
 
 class Told(Enum):

@@ -10,6 +10,7 @@ from random import Random
 from typing import Literal
 
 from edge_agent.core.counters import Counters
+from edge_agent.core.desired import DesiredNode
 from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken, final, unanswered
 from edge_agent.core.readings import Readings
 from edge_agent.core.replies import Replies
@@ -22,7 +23,7 @@ from messages.delivery.receiver import Receiver, Verdict
 from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined, Totals
 from messages.delivery.sender import Outgoing, Sender
 from messages.delivery.store import Store, StoreFull
-from messages.shapes import Answer, Deferral, HardSample, Link, Prediction, Receipt, Refusal, Report, Tensor
+from messages.shapes import Answer, Deferral, HardSample, Link, Prediction, Receipt, Refusal, Tensor
 
 FULL_S = 1.0
 """How long to wait before a full disk is tried again."""
@@ -49,7 +50,9 @@ class NodeCore:
         self._sender = Sender(store, HUB, stream, pace=options.pace, random=random)
         self._unwritten: dict[Entry, int] = {}
         self.readings = Readings(store)
+        self.desired = DesiredNode(store, options.node, options.keys)
         self._launched: list[Outgoing] = []
+        self._posts: list[Post] = []
         self._ended: list[Prediction] = []
         self._retry_at = 0.0
         self._delivered: set[str] = set()
@@ -84,7 +87,7 @@ class NodeCore:
         )  # fmt: skip
 
     def take(self, path: str, payload: bytes, now: float, at: int) -> Taken | None:
-        """Read a message from the hub. Receipts are settled at once; an answer comes back to be delivered first."""
+        """Read a message from the hub: what it means happens at once, but an answer is to be delivered first."""
         try:
             return self._take(path, payload, now, at)
         except BadPayload as error:
@@ -107,7 +110,7 @@ class NodeCore:
 
         On a full disk the hub will send them again; the apps have them and are spared that.
         """
-        refused = [Refusal(event_id=item.answer.event_id, reason=item.verdict) for item in taken if _is_bad(item)]
+        refused = [Refusal(event_id=item.answer.event_id, reason=item.verdict) for item in taken if item.bad]
         try:
             with self._store.transaction():
                 new = [item.answer for item in taken if self._settle_one(item)]
@@ -122,7 +125,7 @@ class NodeCore:
             counters = self.counters_of(answer.job)
             counters.answered += not answer.error
             counters.failed += bool(answer.error)
-        done = tuple(item.answer.event_id for item in taken if not _is_bad(item))
+        done = tuple(item.answer.event_id for item in taken if not item.bad)
         return [self._replies.receipt(at, done=done, refused=tuple(refused))]
 
     def defer(self, taken: Taken, at: int) -> list[Post]:
@@ -144,7 +147,8 @@ class NodeCore:
                 self._sender.pause(now + FULL_S)
         if self._unwritten and now >= self._retry_at:
             self._write_counts(now)
-        return [Post(outgoing.path, outgoing.payload) for outgoing in launched]
+        posts, self._posts = self._posts, []
+        return posts + [Post(outgoing.path, outgoing.payload) for outgoing in launched]
 
     def take_ended(self) -> list[Prediction]:
         """Final predictions without a value: no answer will come for these samples, and why."""
@@ -175,7 +179,7 @@ class NodeCore:
             with self._store.transaction():
                 self._bounds.expire(now)
                 for job, counters in self.counters.items():
-                    self._bounds.put(self._report(job, counters, now, at))
+                    self._bounds.put(self._replies.report(job, counters, self._started, now=now, at=at))
                 self._receiver.forget(HUB, (), now - FORGET_S)
             self._collect(at)
         except StoreFull:
@@ -190,7 +194,7 @@ class NodeCore:
         backlog = Totals(sum(t.rows for t in totals), sum(t.bytes for t in totals))
         return self._replies.status(
             state, at, backlog, session=self.session, streams=self._sender.streams, releases=dict(self.releases),
-            link=link,
+            link=link, **self.desired.told(),
         )  # fmt: skip
 
     def _keep(self, seen: Observation, x: Tensor, now: float, at: int) -> bool:
@@ -226,6 +230,12 @@ class NodeCore:
         if path == channels.DOWN_RECEIPT.path:
             self._settle_receipt(decode(Receipt, payload), now, at)
             return None
+        if path == channels.DOWN_DESIRED.path:
+            ids, reason = self.desired.take(payload)
+            self._posts.append(self._replies.receipt(at, **ids))
+            if reason:
+                raise BadPayload(f"refused: {reason}")
+            return None
         if path != channels.DOWN_ANSWER.path:
             raise BadPayload("a channel that this version does not take")
         answer = decode(Answer, payload)
@@ -239,7 +249,7 @@ class NodeCore:
             raise BadPayload(str(error)) from error
         known = verdict is not Verdict.NEW or answer.event_id in self._delivered
         taken = Taken(answer, content, verdict, None if known else final(answer, at))
-        if _is_bad(taken):
+        if taken.bad:
             self.quarantine(path, payload, f"refused: {verdict}", at)
         return taken
 
@@ -274,13 +284,6 @@ class NodeCore:
         self._sender.proven(channels.UP_SAMPLE.path, answer.job, answer.sample_id)
         return True
 
-    def _report(self, job: str, counters: Counters, now: float, at: int) -> Draft:
-        report = Report(event_id="", timestamp=at, job=job, session=self._started, **counters.told())
-        return Draft(
-            peer=HUB, path=channels.UP_REPORT.path, job=job, kind=Kind.REPORT, slot="counters", created=now,
-            body=encode_body(report, self.options.form),
-        )  # fmt: skip
-
     def _write_counts(self, now: float) -> None:
         """In a transaction of its own: a disk that refuses the books must not hold back what is to be sent."""
         try:
@@ -294,7 +297,3 @@ class NodeCore:
     def _remember(self, entry: Entry) -> None:
         """A ledger line that a full disk refused; `due` writes it as soon as there is room."""
         self._unwritten[entry] = self._unwritten.get(entry, 0) + 1
-
-
-def _is_bad(item: Taken) -> bool:
-    return item.verdict in (Verdict.CONFLICT, Verdict.TOO_FAR)

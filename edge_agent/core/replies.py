@@ -1,12 +1,14 @@
-"""What a node says beside its outbox: receipts and its own state. The next one repairs a lost one."""
+"""What a node says of itself: receipts, its state, and its counters. The next one repairs a lost one."""
 
 from typing import Any, Literal
 
+from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Post
 from messages import channels
-from messages.codec import encode
-from messages.delivery.rows import Totals
-from messages.shapes import NodeStatus, Receipt
+from messages.channels import HUB
+from messages.codec import encode, encode_body
+from messages.delivery.rows import Draft, Kind, Totals
+from messages.shapes import NodeStatus, Receipt, Report
 
 
 class Replies:
@@ -29,6 +31,14 @@ class Replies:
             backlog_bytes=backlog.bytes, version=self._options.version, **fields,
         )  # fmt: skip
         return Post(channels.UP_STATUS.path, encode(status, self._options.form), retain=True)
+
+    def report(self, job: str, counters: Counters, session: int, *, now: float, at: int) -> Draft:
+        """A job's counters, for the outbox."""
+        report = Report(event_id="", timestamp=at, job=job, session=session, **counters.told())
+        return Draft(
+            peer=HUB, path=channels.UP_REPORT.path, job=job, kind=Kind.REPORT, slot="counters", created=now,
+            body=encode_body(report, self._options.form),
+        )  # fmt: skip
 
     def _draw(self) -> str:
         self._number += 1

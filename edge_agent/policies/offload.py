@@ -59,6 +59,14 @@ class Offload:
             self._shift = Shift()
         self._tell()
 
+    def objection(self, policy: OffloadPolicy) -> str:
+        """Why it cannot go on with a policy; empty when it can."""
+        try:
+            Offload(self._own, offline=self._offline).adopt(policy)
+        except ValueError as error:
+            return str(error)
+        return ""
+
     @property
     def metered(self) -> bool:
         """Whether a moment must say how many bytes were exchanged and wait."""

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from msgspec import Struct, structs
@@ -38,6 +38,7 @@ class MemoryStore:
         self._bad: dict[int, Quarantined] = {}
         self._numbers: dict[str, int] = {}
         self._handed: dict[tuple[str, str], tuple[bytes, float]] = {}
+        self._documents: dict[str, bytes] = {}
         self._ids: dict[str, int] = {"row": 0, "dead": 0, "bad": 0}
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
         self._depth = 0
@@ -187,6 +188,17 @@ class MemoryStore:
 
     def record(self, name: str, value: int) -> None:
         self._set(self._numbers, name, value)
+
+    # documents
+
+    def keep(self, name: str, body: bytes) -> None:
+        self._set(self._documents, name, body)
+
+    def kept(self, name: str) -> bytes | None:
+        return self._documents.get(name)
+
+    def synced(self) -> AbstractContextManager[None]:
+        return self.transaction()
 
     # for those who look in from outside
 

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS handed (
     PRIMARY KEY (job, event_id)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS handed_age ON handed (at);
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 _ROW = "id, peer, path, job, kind, size, created, rank, stream, seq, natural_key"
@@ -217,6 +218,26 @@ class SqliteStore:
     def forget_remembered(self, before: float, most: int) -> None:
         last = self._sql("SELECT at FROM handed ORDER BY at DESC LIMIT 1 OFFSET ?", (most,)).fetchone()
         self._sql("DELETE FROM handed WHERE at < ? OR at <= ?", (before, -1.0 if last is None else last[0]))
+
+    # documents
+
+    def keep(self, name: str, body: bytes) -> None:
+        self._sql("INSERT OR REPLACE INTO kept VALUES (?, ?)", (name, body))
+
+    def kept(self, name: str) -> bytes | None:
+        found = self._sql("SELECT body FROM kept WHERE name = ?", (name,)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    @contextmanager
+    def synced(self) -> Iterator[None]:
+        """A transaction that survives a power cut, however the others are kept."""
+        (level,) = self._sql("PRAGMA synchronous").fetchone()
+        self._sql("PRAGMA synchronous = FULL")
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self._sql(f"PRAGMA synchronous = {level}")
 
     def _write_counts(self) -> None:
         if not self._counts:

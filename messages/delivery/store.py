@@ -110,7 +110,20 @@ class Handed(Protocol):
         """Forget the ids from before `before` (run time), and the oldest beyond `most`."""
 
 
-class Store(Outbox, Inbox, Books, Numbers, Handed, Protocol):
+class Documents(Protocol):
+    """Whole documents by name, such as what a node should run."""
+
+    def keep(self, name: str, body: bytes) -> None:
+        """Store a document, or replace it."""
+
+    def kept(self, name: str) -> bytes | None:
+        """A document; None when there is none."""
+
+    def synced(self) -> AbstractContextManager[None]:
+        """A transaction that survives a power cut, however the others are kept. Never inside another."""
+
+
+class Store(Outbox, Inbox, Books, Numbers, Handed, Documents, Protocol):
     """All that delivery keeps."""
 
     def transaction(self) -> AbstractContextManager[None]:

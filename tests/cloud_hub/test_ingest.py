@@ -3,7 +3,7 @@
 import pytest
 from msgspec import structs
 
-from cloud_hub.ingest.core import Arrival, Output
+from cloud_hub.ingest.exchange import Arrival, Output
 from cloud_hub.ingest.inference import JobSpec
 from cloud_hub.store.protocol import Verdict
 from messages.codec import decode, encode

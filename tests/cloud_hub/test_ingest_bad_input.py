@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from cloud_hub.ingest.complaints import MOST
-from cloud_hub.ingest.core import Arrival
+from cloud_hub.ingest.exchange import Arrival
 from cloud_hub.ingest.inference import JobSpec
 from messages.channels import RESERVED
 from messages.codec import Format, encode

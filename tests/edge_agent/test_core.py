@@ -207,7 +207,7 @@ def test_an_impossible_answer_is_refused_and_not_delivered(changes: dict[str, An
         ("down/answer", b"\x00" * 5000, "first byte 0x00: neither a MessagePack map nor JSON"),
         ("down/answer", b"\x80", "Object missing required field `event_id`"),
         ("down/receipt", b"{}", "Object missing required field `event_id`"),
-        ("down/desired", b"\x80", "a channel that this version does not take"),
+        ("down/round", b"\x80", "a channel that this version does not take"),
         ("down/unheard-of", b"\x80", "a channel that this version does not take"),
         ("up/sample", b"\x80", "a channel that this version does not take"),
         (

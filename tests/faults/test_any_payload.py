@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud_hub.ingest.core import Arrival, HubCore, HubOptions, Output
-from cloud_hub.ingest.core import Post as HubPost
+from cloud_hub.ingest.core import HubCore
+from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
+from cloud_hub.ingest.exchange import Post as HubPost
 from cloud_hub.ingest.inference import JobSpec, Predict
 from cloud_hub.jobs.joint_inference import Spec
 from cloud_hub.store.database import HubDatabase

@@ -34,13 +34,13 @@ def test_the_table_is_spelled_once_and_for_all() -> None:
     assert channels.downlink("default", "cam-1") == "default/skerry/v1/cam-1/down/#"
     assert {path for path, channel in CHANNELS.items() if channel.retain} == {"up/status"}
     reliable = {path for path, channel in CHANNELS.items() if channel.reliable and not channel.reserved}
-    assert reliable == {"up/sample", "up/report", "down/answer"}
+    assert reliable == {"up/sample", "up/report", "down/answer", "down/desired"}
 
 
 def test_reserved_channels_have_a_place_and_only_an_envelope() -> None:
     assert {channel.path for channel in RESERVED} == {
         *("up/update", "up/want", "up/chunk", "up/frame"),
-        *("down/desired", "down/round", "down/want", "down/chunk", "down/frame"),
+        *("down/round", "down/want", "down/chunk", "down/frame"),
     }
     assert all(channel.shape is Envelope and channel.reserved for channel in RESERVED)
     assert not any(channel.retain for channel in RESERVED)

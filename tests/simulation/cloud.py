@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from cloud_hub.ingest.core import Arrival, HubCore, HubOptions, Output
+from cloud_hub.ingest.core import HubCore
+from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
 from cloud_hub.ingest.inference import JobSpec, Predict
 from cloud_hub.store.protocol import Added, Verdict
 from messages import channels

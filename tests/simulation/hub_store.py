@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct, structs
 
-from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, Waiting, progress
+from cloud_hub.store.protocol import Added, Issued, NodeRecord, SampleTotals, Verdict, Waiting, WantedPolicy, progress
 from messages.delivery.memory import MemoryStore
 from messages.shapes import HardSample, Report
 
@@ -30,6 +30,9 @@ class MemoryHubStore(MemoryStore):
         self._reports: dict[tuple[str, str], Report] = {}
         self._jobs: dict[str, bytes] = {}
         self._events: dict[int, tuple[str, int, bytes]] = {}
+        self._wanted: dict[tuple[str, str], WantedPolicy] = {}
+        self._issued: dict[str, Issued] = {}
+        self._ids["policy"] = 0
 
     def add_sample(self, node: str, sample: HardSample, digest: bytes, received_at: int) -> Added:
         key = (node, sample.job, sample.sample_id)
@@ -102,6 +105,28 @@ class MemoryHubStore(MemoryStore):
 
     def log_event(self, job: str, at: int, event: bytes) -> None:
         self._set(self._events, self._draw("row"), (job, at, event))
+
+    def save_policy(self, wanted: WantedPolicy) -> None:
+        self._draw("policy")
+        self._set(self._wanted, (wanted.job, wanted.node), wanted)
+
+    def policies(self) -> Sequence[tuple[str, str, str]]:
+        return [(wanted.job, wanted.node, wanted.digest) for wanted in self._wanted.values()]
+
+    def policy(self, job: str, node: str) -> WantedPolicy | None:
+        return self._wanted.get((job, node)) or self._wanted.get((job, ""))
+
+    def policy_document(self, digest: str) -> bytes:
+        return next(wanted.document for wanted in self._wanted.values() if wanted.digest == digest)
+
+    def policy_mark(self) -> int:
+        return self._ids["policy"]
+
+    def issued(self, node: str) -> Issued | None:
+        return self._issued.get(node)
+
+    def save_issued(self, issued: Issued) -> None:
+        self._set(self._issued, issued.node, issued)
 
     def content(self, node: str, job: str, sample_id: str) -> bytes | None:
         """The bytes of a stored sample, to compare with what was sent."""

@@ -1,9 +1,10 @@
 """One message of each shape that this version sends, small and complete, and strategies for any other."""
 
+from hashlib import sha256
 from typing import Any, Final
 
 import hypothesis.strategies as st
-from msgspec import structs
+from msgspec import msgpack, structs
 
 from messages.shapes import (
     Answer,
@@ -11,6 +12,7 @@ from messages.shapes import (
     Boxes,
     Classes,
     Deferral,
+    Desired,
     Envelope,
     HardSample,
     Link,
@@ -21,13 +23,20 @@ from messages.shapes import (
     Refusal,
     Report,
     Scalar,
+    Signature,
     Tensor,
     Text,
     Value,
 )
+from messages.signing import Signer
 
 TENSOR: Final = Tensor(dtype="uint8", shape=(2, 2), data=b"\x00\x01\xfe\xff")
 AT: Final = 1_700_000_000_000
+
+SIGNER: Final = Signer(bytes(range(32)))
+DOCUMENT: Final = b'{"job":"digits","version":2,"terms":{"budget":0.05}}'
+DIGEST: Final = sha256(DOCUMENT).hexdigest()
+STATE: Final = msgpack.encode({"node": "cam-1", "epoch": 1, "seq": 7, "digests": {"policy/digits": DIGEST}})
 
 SENT: Final[dict[str, Envelope]] = {
     "NodeStatus": NodeStatus(
@@ -50,6 +59,10 @@ SENT: Final[dict[str, Envelope]] = {
         event_id="77aa-r.9", timestamp=AT, done=("8f3a.5", "8f3a.6"),
         refused=(Refusal(event_id="8f3a.7", reason="x has nan at index 3"),),
         later=(Deferral(event_id="8f3a.8", retry_s=10.0, reason="disk full"),), credit=64,
+    ),
+    "Desired": Desired(
+        event_id="77aa.4", timestamp=AT, low=3, state=STATE, signatures=(SIGNER.sign(STATE),),
+        documents={DIGEST: DOCUMENT},
     ),
 }  # fmt: skip
 """By the shape's name: what is frozen in `tests/golden/v1`."""
@@ -74,6 +87,11 @@ MESSAGES: st.SearchStrategy[Envelope] = st.one_of(
     st.builds(Envelope, **_HEAD),
     st.builds(HardSample, **_JOB, sample_id=WORDS, x=TENSORS, edge=VALUES, reason=WORDS, rank=NUMBERS, model=WORDS),
     st.builds(Answer, **_JOB, sample_id=WORDS, value=st.none() | VALUES, model=WORDS, error=WORDS),
+    st.builds(
+        Desired, **_HEAD, state=st.binary(max_size=60),
+        signatures=st.lists(st.builds(Signature, key=WORDS, signature=st.binary(max_size=64)), max_size=3).map(tuple),
+        documents=st.dictionaries(WORDS, st.binary(max_size=60), max_size=3),
+    ),
     st.builds(Report, **_JOB, session=NATURALS, counters=st.dictionaries(WORDS, NUMBERS, max_size=20)),
     st.builds(Reading, **_JOB, sample_id=WORDS, x=TENSORS),
     st.builds(Prediction, **_JOB, sample_id=WORDS, value=VALUES, provisional=st.booleans(), origin=st.just("edge")),

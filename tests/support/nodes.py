@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-from cloud_hub.ingest.core import Arrival, HubCore, HubOptions, Output
+from cloud_hub.ingest.core import HubCore
+from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
 from cloud_hub.ingest.inference import JobSpec
 from cloud_hub.jobs.joint_inference import Spec
 from messages import channels

@@ -1,0 +1,143 @@
+"""`cloud-hub policy` and `cloud-hub keys`: what nodes should run, and the key by which they know the hub."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import Struct, ValidationError, convert, json, structs
+from rich.console import Console
+from rich.table import Table
+
+from cloud_hub import keys
+from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, read, told
+from cloud_hub.config import load
+from cloud_hub.ingest.desired import wanted
+from cloud_hub.store import folder as storage
+from cloud_hub.store.protocol import WantedPolicy
+from cloud_hub.store.wanted import WantedTables
+from messages.channels import BadTopic, checked
+from messages.codec import decode, encode
+from messages.host import logs
+from messages.host.folder import InUse
+from messages.offload.shapes import OffloadPolicy, Terms
+from messages.shapes import NodeStatus
+
+policy = typer.Typer(help="What decides on the nodes which samples are sent.", no_args_is_help=True)
+
+Job = Annotated[str, typer.Argument(metavar="JOB")]
+Node = Annotated[str, typer.Option("--node", metavar="NODE", help="on this node only, not on all that have no own")]
+
+
+class NodeRow(Struct, frozen=True):
+    """A node that runs the job: the version that is wanted there, and where it stands: active, waits or refused."""
+
+    node: str
+    version: int
+    state: str
+    refusal: str
+
+
+class Shown(Struct, frozen=True):
+    """The policy that is wanted, and the nodes that run its job."""
+
+    policy: OffloadPolicy
+    set_at: int
+    digest: str
+    nodes: tuple[NodeRow, ...]
+
+
+def show_keys(config: Config, as_json: AsJson = False) -> None:
+    """The line for agent.toml by which nodes know this hub; the key is made when there is none."""
+    logs.set_up(os.environ)
+    with told():
+        signer = keys.release_key(Path(load(config).data_dir))
+    print_json({"keys": [str(signer.public)]}) if as_json else typer.echo(keys.line(signer))
+
+
+@policy.command("set")
+def set_policy(
+    job: Job,
+    config: Config,
+    budget: Annotated[float | None, typer.Option("--budget", help="the share of samples that may be sent")] = None,
+    quality: Annotated[float | None, typer.Option("--quality", help="the share that is right on the edge")] = None,
+    node: Node = "",
+    as_json: AsJson = False,
+) -> None:
+    """Change how much may be sent; what the policy has learned stays. A hub that runs notices within a second."""
+    logs.set_up(os.environ)
+    if (budget is None) == (quality is None):
+        fail(USAGE, "say --budget or --quality")
+    with told(), _tables(config) as tables:
+        before = tables.policy(job, node)
+        old = OffloadPolicy(job=job, version=0) if before is None else decode(OffloadPolicy, before.document)
+        terms = structs.replace(old.terms or Terms(), budget=budget, quality=quality)
+        new = structs.replace(old, version=old.version + 1, terms=_checked(terms, job, node))
+        tables.save_policy(wanted(job, node, encode(new), time.time_ns() // 1_000_000))
+    where = f"node {node}" if node else "every node that has none of its own"
+    print_json(new) if as_json else typer.echo(f"job {job}: policy {new.version} for {where}")
+
+
+@policy.command("show")
+def show_policy(job: Job, config: Config, node: Node = "", as_json: AsJson = False) -> None:
+    """The policy that is wanted, and how far the nodes are with it."""
+    found = read(config, lambda reader: _shown(reader, job, node))
+    if found is None:
+        fail(USAGE, f"job {job}: no policy is wanted; set one: cloud-hub policy set {job} --budget 0.2")
+    if as_json:
+        print_json(found)
+        return
+    terms = json.encode(structs.asdict(found.policy.terms)).decode() if found.policy.terms else "the node's own"
+    typer.echo(f"job {job}: policy {found.policy.version}, {found.digest[:12]}, terms {terms}")
+    table = Table("node", "version", "state", "refusal")
+    for row in found.nodes:
+        table.add_row(row.node, str(row.version), row.state, row.refusal.replace("[", r"\["))
+    Console().print(table)
+
+
+@contextmanager
+def _tables(config: Path) -> Iterator[WantedTables]:
+    """The tables in a transaction, beside a hub that runs or not."""
+    settings = load(config)
+    folder = Path(settings.data_dir)
+    try:
+        with storage.opened(folder, quarantine_rows=settings.limits.quarantine_rows,
+                            dead_rows=settings.limits.dead_rows) as store, store.transaction():  # fmt: skip
+            yield store
+    except InUse:
+        with closing(sqlite3.connect(folder / storage.DATABASE, isolation_level=None)) as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield WantedTables(connection)
+
+
+def _checked(terms: Terms, job: str, node: str) -> Terms:
+    try:
+        checked(job, "job")
+        checked(node or "all", "--node")
+        return convert(structs.asdict(terms), Terms)
+    except (BadTopic, ValidationError) as error:
+        fail(USAGE, str(error))
+
+
+def _shown(reader: sqlite3.Connection, job: str, node: str) -> Shown | None:
+    tables = WantedTables(reader)
+    found = tables.policy(job, node)
+    if found is None:
+        return None
+    names = reader.execute("SELECT name, status FROM nodes WHERE ? IN ('', name) ORDER BY name", (node,))
+    nodes = [(name, json.decode(text, type=NodeStatus)) for name, text in names]
+    rows = (_row(tables, tables.policy(job, name) or found, name, status) for name, status in nodes
+            if job in status.releases)  # fmt: skip
+    return Shown(decode(OffloadPolicy, found.document), found.set_at, found.digest, tuple(rows))
+
+
+def _row(tables: WantedTables, want: WantedPolicy, node: str, status: NodeStatus) -> NodeRow:
+    issued = tables.issued(node)
+    refused = issued.refused if issued else ""
+    if status.policies.get(want.job) == want.digest:
+        return NodeRow(node, want.version, "active", "")
+    return NodeRow(node, want.version, "refused" if refused else "waits", refused)
