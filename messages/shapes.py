@@ -226,6 +226,12 @@ MAX_STATE: Final = 16_384
 MAX_DOCUMENTS: Final = 98_304
 """Bytes of all documents that travel inside one Desired."""
 
+STALE: Final = "stale: "
+"""So begins the reason when a desired state is refused because its place (epoch, seq) is taken."""
+
+PARTLY: Final = "partly: "
+"""So begins the reason when a desired state is accepted, but not all of its documents."""
+
 
 class DesiredState(Struct, frozen=True, kw_only=True):
     """What one node should run: the SHA-256 (hex) of each document by its name, such as "policy/digits".

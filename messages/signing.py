@@ -15,9 +15,6 @@ from messages.shapes import Signature
 DOMAIN: Final = b"skerry/desired/1\0"
 """What is signed begins with it, so that a signature means a desired state and nothing else."""
 
-STALE: Final = "stale: "
-"""So begins the reason when a desired state is refused because its place (epoch, seq) is taken."""
-
 _PREFIX: Final = "ed25519:"
 
 

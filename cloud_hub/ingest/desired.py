@@ -1,8 +1,8 @@
 """What each node should run, held against what it says that it runs: a Desired goes out only where they differ.
 
 Every state has a place (epoch, seq) above all that the node has had, so a hub that was restored from an old backup goes
-on above what the node reports. What a node refused is offered again when something else is wanted, or when the node
-runs other models or takes other policies than it did.
+on above what the node reports. What a node refused is offered again when something else is wanted, when the node has
+started again, or when it runs other models or takes other policies than it did.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,7 @@ from messages.codec import decode, encode, encode_body
 from messages.delivery.bounds import Bounds
 from messages.delivery.rows import Draft, Kind, Row
 from messages.offload.shapes import MAX_POLICY, OffloadPolicy
-from messages.shapes import MAX_DOCUMENTS, MAX_STATE, Desired, DesiredState, NodeStatus
-from messages.signing import STALE
+from messages.shapes import MAX_DOCUMENTS, MAX_STATE, PARTLY, STALE, Desired, DesiredState, NodeStatus
 
 POLICY: Final = "policy/"
 _LAST: Final = 2**53 - 1
@@ -62,7 +61,7 @@ class DesiredHub:
             news = not runs or issued.place > status.desired
         else:
             news = bool(issued.refused) and issued.fits != _fits(status)
-            if not news and not issued.refused and issued.place > status.desired:
+            if not news and issued.place > status.desired and not (_whole(issued.refused) and _whole(status.refusal)):
                 self._offer(issued, digests, clock)
         return self._issue(issued, status, digests, clock) if news else []
 
@@ -119,6 +118,11 @@ def wanted(job: str, node: str, document: bytes, at: int) -> WantedPolicy:
     if len(document) > MAX_POLICY:
         raise ValueError(f"the policy has {len(document)} bytes: at most {MAX_POLICY}")
     return WantedPolicy(job, node, policy.version, sha256(document).hexdigest(), document, at)
+
+
+def _whole(refusal: str) -> bool:
+    """Whether nothing was accepted. A node that says so no longer has started again, and may trust another key."""
+    return bool(refusal) and not refusal.startswith(PARTLY)
 
 
 def _digests(issued: Issued) -> dict[str, str]:

@@ -6,6 +6,7 @@ Everything is called inside `transaction()`. Natural keys are the database's bus
 
 from collections.abc import Collection, Sequence
 from enum import StrEnum
+from hashlib import sha256
 from typing import Protocol
 
 from msgspec import Struct
@@ -70,7 +71,7 @@ class WantedPolicy(Struct, frozen=True):
 
 
 class Issued(Struct, frozen=True):
-    """The desired state that a node was sent last: its place, its bytes, and why the node refused it.
+    """The desired state that a node was sent last: its place, its bytes, and what the node refused of it, and why.
 
     `fits` stands for what the node could take when it was sent.
     """
@@ -89,8 +90,8 @@ class Issued(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Its natural key in the node's outbox."""
-        return f"{self.epoch}.{self.seq}"
+        """Its natural key in the node's outbox: a restored hub may give a place twice, to different states."""
+        return f"{self.epoch}.{self.seq}.{sha256(self.state).hexdigest()[:16]}"
 
 
 class Samples(Protocol):

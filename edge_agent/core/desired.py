@@ -4,7 +4,7 @@ What was accepted is stored, with its place (epoch, seq), before it is used, and
 never goes back, so an old state that is played again changes nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -16,8 +16,18 @@ from messages.codec import BadPayload, decode
 from messages.delivery.rows import Entry, Outcome, split_id
 from messages.delivery.store import Store, StoreFull
 from messages.offload.shapes import MAX_POLICY, OffloadPolicy
-from messages.shapes import MAX_DOCUMENTS, MAX_STATE, Deferral, Desired, DesiredState, Envelope, Refusal
-from messages.signing import STALE, PublicKey
+from messages.shapes import (
+    MAX_DOCUMENTS,
+    MAX_STATE,
+    PARTLY,
+    STALE,
+    Deferral,
+    Desired,
+    DesiredState,
+    Envelope,
+    Refusal,
+)
+from messages.signing import PublicKey
 
 MAX_MESSAGE: Final = 200_000
 """Bytes of a whole message: documents and state, a third more as text, and names."""
@@ -84,8 +94,7 @@ class DesiredNode:
     def start(self, jobs: Mapping[str, Adopter]) -> None:
         """Give the jobs what was accepted before."""
         self._jobs = jobs
-        problems = [reason for job in jobs if (reason := self._resume(job))]
-        self._refusal = "; ".join(problems) or self._refusal
+        self._refusal = _partly(self._resume(job) for job in jobs) or self._refusal
 
     def told(self) -> dict[str, Any]:
         """What the node's status says of it: its fields desired, refusal and policies."""
@@ -131,7 +140,7 @@ class DesiredNode:
         named = dict(_documents(desired, state))
         judged = [self._judge(name, document) for name, document in named.items()]
         offers = [item for item in judged if isinstance(item, _Offer)]
-        refusal = "; ".join(item for item in judged if isinstance(item, str))
+        refusal = _partly(item for item in judged if isinstance(item, str))
         ratchet = Ratchet(epoch=state.epoch, seq=state.seq, content=content, refusal=refusal[:200])
         with self._store.synced():
             for offer in offers:
@@ -139,8 +148,7 @@ class DesiredNode:
             self._store.keep(_RATCHET, msgpack.encode(ratchet))
             self._store.count(Entry(HUB, "", channels.DOWN_DESIRED.path, Outcome.STORED))
         self._ratchet = ratchet
-        problems = [problem for offer in offers if (problem := self._adopt(offer))]
-        self._refusal = "; ".join([refusal, *problems]) if refusal else "; ".join(problems)
+        self._refusal = _partly(self._adopt(offer) for offer in offers) or refusal
         return self._refusal
 
     def _read(self, payload: bytes) -> tuple[Desired, DesiredState]:
@@ -207,6 +215,12 @@ def _documents(desired: Desired, state: DesiredState) -> Iterator[tuple[str, byt
         if sha256(document).hexdigest() != digest:
             raise BadPayload(f"{name[:80]}: its document is another than its digest says")
         yield name, document
+
+
+def _partly(problems: Iterable[str]) -> str:
+    """One line of what was refused of an accepted state; empty when nothing was."""
+    said = "; ".join(problem for problem in problems if problem)
+    return f"{PARTLY}{said}" if said else ""
 
 
 def _said(place: tuple[int, int]) -> str:

@@ -36,6 +36,7 @@ def examine(seed: int, devices: list[Device], cloud: Cloud, digest: str) -> Resu
             problems += [f"{device.name}: sample {sample} is not at the hub" for sample in missing]
         problems += _books(device, cloud)
         problems += _finals(device)
+        problems += _desired(device, cloud)
     twice = {key: number for key, number in cloud.store.applied.items() if number > 1}
     problems += [f"{node}: message {event_id} took effect {number} times" for (node, event_id), number in twice.items()]
     return Result(
@@ -86,6 +87,14 @@ def _finals(device: Device) -> list[str]:
             problems.append(f"{device.name}: sample {sample} never got its final answer")
         if number > 1 and not device.restored and sample not in device.may_hear_twice:
             problems.append(f"{device.name}: sample {sample} got {number} final answers")
+    return problems
+
+
+def _desired(device: Device, cloud: Cloud) -> list[str]:
+    """Every device runs what the hub wants, and none went back to an older state."""
+    problems = [f"{device.name}: went back to {place}" for place in device.went_back]
+    if cloud.differs(device):
+        problems.append(f"{device.name}: runs policy {device.runs}, not {cloud.wants(device.name)}")
     return problems
 
 

@@ -5,20 +5,22 @@ from functools import partial
 from random import Random
 
 from cloud_hub.ingest.core import HubCore
+from cloud_hub.ingest.desired import wanted
 from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
 from cloud_hub.ingest.inference import JobSpec, Predict
 from cloud_hub.store.protocol import Added, Verdict
 from messages import channels
+from messages.codec import encode
 from messages.delivery.store import StoreFull
+from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Classes, HardSample
-from tests.simulation.devices import NAMESPACE, PACE, FaultyStore
-from tests.simulation.hub_store import MemoryHubStore
+from tests.simulation.devices import JOB, LATE_JOB, NAMESPACE, PACE, SIGNER, Device, FaultyStore
+from tests.simulation.hub_store import MemoryHubStore, Told
 from tests.simulation.network import Link, Network
 from tests.simulation.plan import Plan
 from tests.simulation.timeline import Timeline
 
 ANSWER = Classes(probs=(0.1, 0.9))
-JOB, LATE_JOB = "digits", "letters"
 
 
 class CountingStore(MemoryHubStore, FaultyStore):
@@ -47,6 +49,8 @@ class Cloud:
         self._core: HubCore | None = None
         self._inbox: list[Arrival] = []
         self._wake = 0.0
+        self._versions = 0
+        self._backup: Told | None = None
         network.join("hub", Link(self._deliver, self._link))
 
     @property
@@ -60,7 +64,7 @@ class Cloud:
         """Start the process with two workers, and connect."""
         if self._core is not None:
             return
-        options = HubOptions(namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0)
+        options = HubOptions(namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0, sign=SIGNER.sign)
         stream = f"{self._random.getrandbits(40):010x}"
         core = HubCore(self.store, options, self._jobs(), stream=stream, random=self._random)
         self._core = core
@@ -74,6 +78,45 @@ class Cloud:
         """Connect, or try again."""
         if self._core is not None and not self._network.up("hub"):
             self._network.connect("hub")
+
+    def want(self, node: str) -> None:
+        """A person changes the policy of one node ("": of all), or of the job whose rule is fixed."""
+        self._versions += 1
+        job = JOB if self._random.random() < 0.8 else LATE_JOB
+        document = encode(OffloadPolicy(job=job, version=self._versions))
+        self._timeline.note("wanted", job, node, self._versions)
+        core, now, at = self._core, self._timeline.now, self._timeline.at
+        if core is None:  # a command beside a hub that does not run
+            self._beside(job, node, document)
+        else:
+            self._try(lambda: core.desire(job, node or None, document, now, at))
+
+    def wants(self, node: str) -> int:
+        """The version that a node should run; 0 when none."""
+        found = self.store.policy(JOB, node)
+        return 0 if found is None else found.version
+
+    def differs(self, device: Device) -> bool:
+        """Whether a device does not run what it should; where nothing is wanted (any more) it may run anything."""
+        return self.wants(device.name) not in (0, device.runs)
+
+    def back_up(self) -> None:
+        """Take the backup that `restore` brings back."""
+        self._backup = self.store.told()
+
+    def restore(self) -> None:
+        """Kill the process and forget what was wanted and what nodes were told since the backup."""
+        self.kill()
+        if self._backup is not None:
+            self._timeline.note("restored hub")
+            self.store.tell(self._backup)
+
+    def _beside(self, job: str, node: str, document: bytes) -> None:
+        try:
+            with self.store.transaction():
+                self.store.save_policy(wanted(job, node, document, self._timeline.at))
+        except StoreFull:
+            return
 
     def kill(self) -> None:
         """SIGKILL; the workers notice that their pipe is closed and go too."""

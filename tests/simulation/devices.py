@@ -14,12 +14,16 @@ from messages.delivery.memory import MemoryStore
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
 from messages.delivery.store import StoreFull
+from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Classes, Link, Prediction, Tensor
+from messages.signing import Signer
 from tests.simulation.network import Link as NetworkLink
 from tests.simulation.network import Network
 from tests.simulation.timeline import Timeline
 
 NAMESPACE = "sim"
+JOB, LATE_JOB = "digits", "letters"
+SIGNER = Signer(bytes(range(32)))
 VALUE = Classes(probs=(0.6, 0.4))
 PACE = Pace(window=4, first_s=2.0, last_s=60.0)
 CAPS = {Kind.SAMPLE: Caps(rows=7)}
@@ -41,6 +45,23 @@ class FaultyStore(MemoryStore):
                 raise StoreFull("the simulated disk is full")
 
 
+class Runs:
+    """A job as far as the hub may change it: it only remembers its policy. The second one's rule is fixed."""
+
+    def __init__(self, *, takes_policies: bool) -> None:
+        self.takes_policies = takes_policies
+        self.policy: OffloadPolicy | None = None
+
+    def objection(self, policy: OffloadPolicy) -> str:
+        """A fixed rule stays."""
+        return "" if self.takes_policies else "its rule is fixed"
+
+    def adopt(self, policy: OffloadPolicy) -> str:
+        """Use it from now on."""
+        self.policy = policy
+        return ""
+
+
 class Device:
     """One node and its app. What the app was told is kept outside the store: nothing that breaks can take it back."""
 
@@ -53,12 +74,15 @@ class Device:
         self.excused: set[str] = set()
         self.may_hear_twice: set[str] = set()
         self.restored = False
+        self.place = (0, 0)
+        self.went_back: list[tuple[int, int]] = []
         self._timeline = timeline
         self._network = network
         self._random = random
         self._settle_early = settle_early
         self._unsettled: set[str] = set()
         self._core: NodeCore | None = None
+        self._jobs = {JOB: Runs(takes_policies=True)}
         self._wake = 0.0
         self._backup: tuple[dict[str, Any], set[str]] | None = None
         network.join(name, NetworkLink(self._deliver, self._link))
@@ -69,6 +93,12 @@ class Device:
         return self._core is not None
 
     @property
+    def runs(self) -> int:
+        """The version of the policy that is in force; 0 without one."""
+        policy = self._jobs[JOB].policy
+        return 0 if policy is None else policy.version
+
+    @property
     def waiting(self) -> int:
         """Samples in the outbox."""
         return sum(row.path == channels.UP_SAMPLE.path for row in self._rows())
@@ -77,9 +107,13 @@ class Device:
         """Start the process, and connect a little later."""
         if self._core is not None:
             return
-        options = NodeOptions(node=self.name, pace=PACE, beat_s=60.0, caps=CAPS)
+        options = NodeOptions(node=self.name, pace=PACE, beat_s=60.0, caps=CAPS, keys=(SIGNER.public,))
         stream = f"{self._random.getrandbits(40):010x}"
         self._core = NodeCore(self.store, options, stream=stream, random=self._random)
+        self._jobs = {job: Runs(takes_policies=job == JOB) for job in (JOB, LATE_JOB)}
+        self._core.releases = dict.fromkeys(self._jobs, "edge-model-1")
+        self._core.desired.start(self._jobs)
+        self._watch_place(self._core)
         self.connect()
         self._beat(self._core)
 
@@ -112,6 +146,7 @@ class Device:
         self.excused |= set(self.promised) - known
         self.store.restore(snapshot)
         self.restored = True
+        self.place = (0, 0)
 
     def sample(self, job: str, sample_id: str, *, kill_after_commit: bool) -> None:
         """The model of a job is unsure of a sample."""
@@ -138,7 +173,19 @@ class Device:
             posts = self._core.settle([taken], self._timeline.now, self._timeline.at)
             self._post(posts)
             self._note_settled(taken.answer.sample_id, settled=bool(posts))
+        self._watch_place(self._core)
         self._flush()
+        if self._core.desired.take_news():
+            self._timeline.note(self.name, "runs", self.runs)
+            self._post([self._core.status("online", self._timeline.at, Link())])
+
+    def _watch_place(self, core: NodeCore) -> None:
+        """What a node has accepted only grows, but for a restored database."""
+        ratchet = core.desired._ratchet
+        place = ratchet.epoch, ratchet.seq
+        if place < self.place:
+            self.went_back.append(place)
+        self.place = place
 
     def _note_settled(self, sample_id: str, *, settled: bool) -> None:
         """An answer that the app has and a full disk could not settle: after a kill nobody knows that it was given."""

@@ -9,6 +9,7 @@ from messages.delivery.memory import MemoryStore
 from messages.shapes import HardSample, Report
 
 Key = tuple[str, str, str]
+Told = tuple[dict[tuple[str, str], WantedPolicy], dict[str, Issued]]
 
 
 class _Kept(Struct, frozen=True):
@@ -127,6 +128,14 @@ class MemoryHubStore(MemoryStore):
 
     def save_issued(self, issued: Issued) -> None:
         self._set(self._issued, issued.node, issued)
+
+    def told(self) -> Told:
+        """What is wanted and what nodes were told, as a backup keeps it."""
+        return dict(self._wanted), dict(self._issued)
+
+    def tell(self, told: Told) -> None:
+        """Go back to a backup."""
+        self._wanted, self._issued = dict(told[0]), dict(told[1])
 
     def content(self, node: str, job: str, sample_id: str) -> bytes | None:
         """The bytes of a stored sample, to compare with what was sent."""

@@ -7,7 +7,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Sizes and chances. Times are virtual seconds; the storm lasts `storm_s`, then everything works again.
 
     `late_job` is the share of samples of a job that the hub does not run before its first restart after half of the
-    storm. The last three switch a part of the protocol off, to prove that the simulator notices.
+    storm. The hub's policy changes `policies` times, and `hub_restores` times it forgets what it sent since a backup.
+    The last four switch a part of the protocol off, to prove that the simulator notices.
     """
 
     agents: int = 50
@@ -27,6 +28,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     late_job: float = 0.2
     worker_death: float = 0.03
     poison: float = 0.004
+    policies: int = 3
+    hub_restores: float = 0.5
     without_deduplication: bool = False
     without_low: bool = False
     without_receipts: bool = False
+    without_ratchet: bool = False

@@ -40,3 +40,8 @@ def test_without_low_the_receiver_remembers_for_ever() -> None:
 
 def test_without_receipts_samples_are_lost() -> None:
     assert next(_first_wrong(structs.replace(SMALL, without_receipts=True))).lost > 0
+
+
+def test_without_the_ratchet_nodes_go_back_to_older_states() -> None:
+    wrong = next(_first_wrong(structs.replace(SMALL, without_ratchet=True, policies=8)))
+    assert any("went back to" in problem for problem in wrong.problems)

@@ -9,8 +9,8 @@ from unittest.mock import patch
 from messages.codec import seal
 from messages.delivery.receiver import Receiver, Verdict
 from tests.simulation.checks import Result, examine
-from tests.simulation.cloud import JOB, LATE_JOB, Cloud
-from tests.simulation.devices import Device
+from tests.simulation.cloud import Cloud
+from tests.simulation.devices import JOB, LATE_JOB, Device
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 from tests.simulation.timeline import Timeline
@@ -71,6 +71,12 @@ class World:
             self._fill_up(lambda full: setattr(self._cloud.store, "full", full))
         for _ in range(self.plan.broker_restarts):
             self._sometime(self._network.restart)
+        for _ in range(self.plan.policies):
+            node = self._random.choice(["", "", self._devices[0].name])
+            self._sometime(partial(self._cloud.want, node))
+        for _ in range(self._times(self.plan.hub_restores)):
+            self._sometime(self._cloud.back_up)
+            self._sometime(self._restore_hub)
 
     def _calm(self) -> None:
         self._network.stormy = False
@@ -83,7 +89,8 @@ class World:
             device.connect()
 
     def _at_rest(self) -> bool:
-        return not self._cloud.waiting and not any(device.waiting for device in self._devices)
+        calm = not self._cloud.waiting and not any(device.waiting for device in self._devices)
+        return calm and not any(map(self._cloud.differs, self._devices))
 
     def _sample(self, device: Device, number: int, kill: bool) -> None:
         job = LATE_JOB if self._random.random() < self.plan.late_job else JOB
@@ -100,6 +107,10 @@ class World:
         self._timeline.note("restored", device.name)
         device.restore()
         self._timeline.after(self._random.uniform(0.5, 5.0), device.start)
+
+    def _restore_hub(self) -> None:
+        self._cloud.restore()
+        self._timeline.after(self._random.uniform(0.1, 5.0), self._cloud.start)
 
     def _kill_hub(self) -> None:
         self._timeline.note("killed hub")
@@ -126,4 +137,6 @@ def _switched_off(plan: Plan) -> ExitStack:
         stack.enter_context(patch.object(Receiver, "judge", lambda *_: Verdict.NEW))
     if plan.without_low:
         stack.enter_context(patch("messages.delivery.sender.seal", lambda body, event_id, _: seal(body, event_id, 0)))
+    if plan.without_ratchet:
+        stack.enter_context(patch("edge_agent.core.desired.Ratchet.place", (0, 0)))
     return stack
