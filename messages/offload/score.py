@@ -8,7 +8,7 @@ import numpy as np
 
 from messages.offload import features
 from messages.offload.features import Array
-from messages.offload.shapes import Gate, Layer, Network, Score
+from messages.offload.shapes import Gate, Network, Score
 from messages.shapes import Tensor
 from messages.tensors import unpack
 
@@ -57,7 +57,7 @@ _RULES: Final = {"margin": _margin, "max_probability": _max_probability, "entrop
 
 
 def _network(score: Network) -> Scorer:
-    *hidden, (last, last_bias) = _layers(score.layers, features.width(score.classes) + score.cells)
+    *hidden, (last, last_bias) = _layers(score)
 
     def gain(p: Array, pooled: Array | None) -> Any:
         parts = features.of_classes(p)
@@ -69,20 +69,28 @@ def _network(score: Network) -> Scorer:
         out = flow.dot(last) + last_bias
         if out.shape[-1] == 1:
             return out[..., 0]
-        halves = np.tanh(0.5 * out)  # a logistic function is half of this and a half
-        return 0.5 * (halves[..., 0] - halves[..., 1])
+        edge = out[..., 1] if out.shape[-1] == 2 else _chosen(out, p)
+        return 0.5 * (
+            np.tanh(0.5 * out[..., 0]) - np.tanh(0.5 * edge)
+        )  # a logistic function is half of this and a half
 
     return gain
+
+
+def _chosen(out: Array, p: Array) -> Any:
+    """Of the logits behind the first, the one of the edge's own class."""
+    place = 1 + p.argmax(axis=-1)
+    return out[place] if out.ndim == 1 else out[np.arange(len(out)), place]
 
 
 _ZERO: Final = np.float32(0.0)
 
 
-def _layers(layers: tuple[Layer, ...], inputs: int) -> list[tuple[Array, Array]]:
-    if not layers:
+def _layers(score: Network) -> list[tuple[Array, Array]]:
+    if not score.layers:
         raise ValueError("layers: at least one")
-    found = []
-    for number, layer in enumerate(layers):
+    found, inputs = [], features.width(score.classes) + score.cells
+    for number, layer in enumerate(score.layers):
         weights, bias = (
             _matrix(layer.weights, 2, f"layers[{number}].weights"),
             _matrix(layer.bias, 1, f"layers[{number}].bias"),
@@ -91,8 +99,8 @@ def _layers(layers: tuple[Layer, ...], inputs: int) -> list[tuple[Array, Array]]
             raise ValueError(f"layers[{number}]: takes {inputs}, weights {weights.shape}, bias {bias.shape}")
         found.append((weights, bias))
         inputs = bias.shape[0]
-    if inputs > 2:
-        raise ValueError(f"layers: the last has {inputs} units, not 1 or 2")
+    if inputs not in (1, 2, score.classes + 1):
+        raise ValueError(f"layers: the last has {inputs} units, not 1, 2 or {score.classes + 1}")
     return found
 
 

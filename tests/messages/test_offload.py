@@ -34,7 +34,7 @@ def probabilities(number: int, classes: int = CLASSES) -> np.ndarray:
 @pytest.mark.parametrize(
     "score",
     [Certainty(rule="margin"), Certainty(rule="entropy", temperature=0.6), Certainty(rule="max_probability"),
-     network(1), network(2)],
+     network(1), network(2), network(CLASSES + 1)],
 )  # fmt: skip
 def test_one_sample_scores_as_it_does_in_a_batch(score: Score):
     p, x = probabilities(20), np.random.default_rng(2).random((20, 28, 28))

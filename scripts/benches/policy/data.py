@@ -100,12 +100,13 @@ def specialist(seed: int) -> World:
 
 
 def noisy(seed: int) -> World:
-    """Of 15 % of the samples the pixels are shuffled."""
+    """Of 15 % of all samples the pixels are shuffled, of those that both models learn from too."""
     x, y = _mnist(seed)
     hopeless = np.arange(len(x)) % 20 < SCRAMBLED  # the rows are shuffled already
     flat = x.reshape(len(x), -1).copy()
     flat[hopeless] = np.random.default_rng(seed).permuted(flat[hopeless], axis=1)
-    return _world("noisy", (_mnist_edge(seed), _mnist_cloud(seed, 10)), flat.reshape(x.shape), y)
+    x = flat.reshape(x.shape)
+    return _world("noisy", (_small(x[:1200], y[:1200], grid=7, c=0.05), cnn.trained(x[:2000], y[:2000], seed)), x, y)
 
 
 def shift(seed: int) -> World:
