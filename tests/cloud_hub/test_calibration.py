@@ -30,7 +30,7 @@ def fitted(world: World) -> Fitted:
 
 def scores(policy: OffloadPolicy, rows: Rows) -> np.ndarray:
     pooled = None if policy.pool is None else pooler(policy.pool)(rows.x)
-    return scorer(policy.score)(rows.probs, pooled)
+    return np.asarray(scorer(policy.score)(rows.probs, pooled))
 
 
 def test_a_second_opinion_is_chosen_where_it_is_better(fitted: Fitted, world: World) -> None:
