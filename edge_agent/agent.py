@@ -225,7 +225,9 @@ class Agent:
         self._core.releases = {name: job.engine.digest for name, job in self._jobs.items()}
         for name, job in self._jobs.items():
             self._core.counters_of(name).policy = job.offload
-        self._core.desired.start(self._jobs)
+        problem = self._core.desired.start(self._jobs)
+        if problem:
+            _log.warning("what the hub wanted before is not all in force: %s", problem)
         self._watch = Watch(store, silence_s=settings.pace.last_s)
         self.link = HubLink(self._core, self._clock, settings=settings, make_bus=self._make_bus, owner=self)
         names = ", ".join(self._jobs) or "none"

@@ -91,10 +91,12 @@ class DesiredNode:
         self._refusal = self._ratchet.refusal
         self._news = False
 
-    def start(self, jobs: Mapping[str, Adopter]) -> None:
-        """Give the jobs what was accepted before."""
+    def start(self, jobs: Mapping[str, Adopter]) -> str:
+        """Give the jobs what was accepted before; returns what of it they cannot use any more."""
         self._jobs = jobs
-        self._refusal = _partly(self._resume(job) for job in jobs) or self._refusal
+        problem = _partly(self._resume(job) for job in jobs)
+        self._refusal = problem or self._refusal
+        return problem
 
     def told(self) -> dict[str, Any]:
         """What the node's status says of it: its fields desired, refusal and policies."""

@@ -307,3 +307,19 @@ def test_ids_that_apps_used_are_remembered_and_forgotten(store: Store) -> None:
         store.forget_remembered(0.0, 2)
     assert [store.remembered("side", f"e{number}") for number in range(5)] == [None, None, None, None, b"\x04"]
     assert store.remembered("other", "e0") == b"\xff"
+
+
+def test_documents_are_kept_by_name_and_undone_with_their_transaction(store: Store) -> None:
+    assert store.kept("policy/digits") is None
+    for body in (b"one", b"two\x00"):
+        with store.synced():
+            store.keep("policy/digits", body)
+        assert store.kept("policy/digits") == body
+    with pytest.raises(ZeroDivisionError), store.synced():
+        store.keep("policy/digits", b"three")
+        store.keep("policy/letters", b"four")
+        raise ZeroDivisionError
+    assert (store.kept("policy/digits"), store.kept("policy/letters")) == (b"two\x00", None)
+    with store.transaction():
+        store.keep("policy/letters", b"five")
+    assert store.kept("policy/letters") == b"five"

@@ -34,7 +34,7 @@ from messages.delivery.sqlite import SqliteStore, connect
 connection = connect(Path(sys.argv[1]), full=sys.argv[2] == "full")
 store = SqliteStore(connection)
 for number in range(50):
-    with store.transaction():
+    with store.synced() if sys.argv[2] == "synced" else store.transaction():
         store.put(Draft(peer="hub", path="p", job="j", kind=Kind.SAMPLE, body=b"x" * 100, created=0.0))
     if number == 24:
         connection.execute("PRAGMA wal_checkpoint")
@@ -72,8 +72,9 @@ def test_of_normal_commits_only_what_was_checkpointed_survives(tmp_path: Path, l
     assert written_before_a_cut(tmp_path, layer, "normal") == 25
 
 
-def test_a_full_commit_survives(tmp_path: Path, layer: Path) -> None:
-    assert written_before_a_cut(tmp_path, layer, "full") == 50
+@pytest.mark.parametrize("sync", ["full", "synced"])
+def test_a_full_commit_survives(tmp_path: Path, layer: Path, sync: str) -> None:
+    assert written_before_a_cut(tmp_path, layer, sync) == 50
 
 
 class Storm:
