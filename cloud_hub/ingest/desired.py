@@ -32,26 +32,22 @@ class DesiredHub:
         self._store = store
         self._bounds = bounds
         self._options = options
-        self._mark = 0
+        self._told = self._mark = -1
         self._wanted: dict[tuple[str, str], str] = {}
 
     def changed(self) -> bool:
         """Whether another policy is wanted than at the last call: a command may have set it, beside this process."""
-        mark = self._store.policy_mark()
-        if mark == self._mark:
-            return False
-        self._mark = mark
-        self._wanted = {(job, node): digest for job, node, digest in self._store.policies()}
-        return True
+        self._load()
+        before, self._told = self._told, self._mark
+        return before != self._mark
 
     def reload(self) -> None:
         """A transaction failed: what it wanted is not wanted."""
-        self._mark = 0
-        self._wanted = {}
+        self._told = self._mark = -1
 
     def reconcile(self, node: str, status: NodeStatus, clock: tuple[float, int]) -> list[str]:
         """Put into the outbox what the node should run, if that differs; returns lines for the log."""
-        self.changed()
+        self._load()
         digests = {POLICY + job: digest for job in sorted(status.releases) if (digest := self._digest(job, node))}
         if self._options.sign is None or not digests:
             return []
@@ -74,6 +70,12 @@ class DesiredHub:
                 self._store.save_issued(structs.replace(issued, refused=reason, fits=fits))
                 return [f"node {node}: does not take all that it should run: {reason}"]
         return []
+
+    def _load(self) -> None:
+        mark = self._store.policy_mark()
+        if mark != self._mark:
+            self._mark = mark
+            self._wanted = {(job, node): digest for job, node, digest in self._store.policies()}
 
     def _digest(self, job: str, node: str) -> str:
         return self._wanted.get((job, node)) or self._wanted.get((job, ""), "")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cloud_hub.ingest.desired import wanted
 from cloud_hub.ingest.exchange import Output
 from messages.codec import decode, encode
 from messages.delivery.sender import Pace
@@ -79,6 +80,17 @@ def test_what_is_wanted_of_one_node_is_not_wanted_of_the_others() -> None:
     (own,) = desk.want(TWO, "cam-2")
     assert decode(DesiredState, own.state).node == "cam-2"
     assert [decode(DesiredState, each.state).node for each in desk.want(policy(3))] == ["cam-1"]
+
+
+def test_what_a_command_sets_reaches_all_nodes_whoever_speaks_first() -> None:
+    desk = Desk()
+    for node in ("cam-1", "cam-2"):
+        desk.beat(node)
+    with desk.hub.store.transaction():
+        desk.hub.store.save_policy(wanted("digits", "", ONE, AT))
+    assert [decode(DesiredState, each.state).node for each in desk.beat("cam-1")] == ["cam-1"]
+    assert [decode(DesiredState, each.state).node for each in sent(desk.hub.core.tick(1.0, AT))] == ["cam-2"]
+    assert sent(desk.hub.core.tick(2.0, AT)) == []
 
 
 def test_nothing_is_sent_where_nothing_is_wanted_or_nothing_can_be_signed() -> None:
