@@ -25,11 +25,14 @@ class Adwin:
         self._ticks = 0
         self._forget()
 
-    def add(self, value: float) -> tuple[float, float] | None:
-        """Take in one value. The means before and after a change, when one is found; then it starts anew."""
+    def add(self, value: float, *, now: bool = False) -> tuple[float, float] | None:
+        """Take in one value. The means before and after a change, when one is found; then it starts anew.
+
+        `now`: look for one although it is not time yet.
+        """
         self._insert(value)
         self._ticks += 1
-        if self._ticks % self._clock or self._width <= _GRACE:
+        if (self._ticks % self._clock and not now) or self._width <= _GRACE:
             return None
         change = self._change()
         if change is not None:
@@ -56,7 +59,8 @@ class Adwin:
             size += 1
 
     def _change(self) -> tuple[float, float] | None:
-        """The means on either side of the oldest cut that chance does not explain."""
+        """The means on either side of that cut, of those that chance does not explain, where they differ most."""
+        best: tuple[float, float] | None = None
         spread = log(2.0 * log(self._width) / self._delta)
         variance = self._variance / self._width
         old, old_sum = 0, 0.0
@@ -66,11 +70,12 @@ class Adwin:
                 old_sum += bucket
                 new = self._width - old
                 if new < _LEAST:
-                    return None
+                    return best
                 if old < _LEAST:
                     continue
                 before, after = old_sum / old, (self._total - old_sum) / new
                 inverse = 1.0 / (old - _LEAST + 1) + 1.0 / (new - _LEAST + 1)
-                if abs(after - before) > sqrt(2.0 * inverse * variance * spread) + 2.0 / 3.0 * spread * inverse:
-                    return before, after
-        return None
+                least = sqrt(2.0 * inverse * variance * spread) + 2.0 / 3.0 * spread * inverse
+                if abs(after - before) > max(least, abs(best[1] - best[0]) if best else 0.0):
+                    best = before, after
+        return best

@@ -23,6 +23,10 @@ _LEAST: Final = 50
 """and no sooner than so many samples after that."""
 
 
+_RUN: Final = range(6, 17)
+"""So many shifted samples in a row are reason enough to look for a change at once."""
+
+
 class Alarms:
     """The alarms of one job, each told once when it begins and once when it ends."""
 
@@ -70,12 +74,13 @@ class Shift:
         self.holds = False
         self._detector = Adwin()
         self._recent = self._highest = 0.0
-        self._samples = 0
+        self._samples = self._run = 0
 
     def add(self, signal: float, *, shifted: bool) -> bool:
         """Take in one sample. True when an alarm begins or ends with it."""
         self._recent += _RECENT * (shifted - self._recent)
-        change = self._detector.add(signal)
+        self._run = self._run + 1 if shifted else 0
+        change = self._detector.add(signal, now=self._run in _RUN)
         if self.holds:
             self._samples += 1
             self._highest = max(self._highest, self._recent)

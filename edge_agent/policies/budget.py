@@ -2,7 +2,7 @@
 
 from typing import Final
 
-GAIN: Final = 0.01
+GAIN: Final = 0.02
 """How far one sample moves the limit, in ranks."""
 
 

@@ -9,6 +9,9 @@ from messages.offload.shapes import Promise, Terms
 OVER_BUDGET: Final = "over budget"
 LINK_DOWN: Final = "link down"
 
+_HARD: Final = 0.6
+"""This part of a burst is not for what is urgent."""
+
 Offline = Literal["keep", "skip"]
 """What becomes of a hard sample while the link is down: it is kept to be sent, or the edge's answer is final."""
 
@@ -94,14 +97,15 @@ class Limits:
     def hold(self, moment: Moment, share: float, *, urgent: bool, audit: bool, alarmed: bool) -> str:
         """Why a sample cannot be sent; empty when it can, and then it is charged.
 
-        What is urgent goes even where its rank does not matter, so it moves the controller in any case; what is only
-        hard and held back does not, or the limit would fall ever lower. `alarmed`: it may use the emergency's share.
+        What is urgent goes whatever its rank, so it moves the controller in any case; what is only hard and held back
+        does not, or the limit would fall ever lower. `alarmed`: it may use the emergency's share.
         """
         if not self._hours.are_open(moment.at) or (self._skips and not moment.linked):
             return LINK_DOWN
         if self.meter is not None and not self.meter.affords(moment.size, moment.waiting):
+            self.controller.learn(share, sent=True)  # it is wanted: the limit is too low for so few bytes
             return OVER_BUDGET
-        if self.bucket is not None and not self.bucket.take(spare=float(not audit and self.terms.burst > 1)):
+        if self.bucket is not None and not self.bucket.take(spare=self._spare(urgent=urgent, audit=audit)):
             if urgent:
                 self.controller.learn(share, sent=False)
             if not (alarmed and self._emergency.take()):
@@ -111,6 +115,12 @@ class Limits:
         if self.meter is not None:
             self.meter.sent(moment.size)
         return ""
+
+    def _spare(self, *, urgent: bool, audit: bool) -> float:
+        """What must be left: always something for audits, and for hard ones when what is urgent comes in a flood."""
+        if audit or self.terms.burst == 1:
+            return 0.0
+        return _HARD * self.terms.burst if urgent else 1.0
 
 
 def _meter(terms: Terms) -> Meter | None:

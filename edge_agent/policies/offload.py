@@ -121,8 +121,9 @@ class Offload:
                 self._alarms.begin("shift", "samples differ from those of calibration", at)
             else:
                 self._alarms.end("shift", at)
+                self._alarms.end("over budget", at)
         self._quiet += 1
-        if self._quiet == _QUIET or not self._shift.holds:
+        if self._quiet == _QUIET:
             self._alarms.end("over budget", at)
 
     def _doubt(self, seen: Seen, at: int) -> None:

@@ -114,11 +114,10 @@ def _averages(size: int, cells: int) -> Array:
 def _probabilities(probs: tuple[float, ...]) -> Array | str:
     if not probs:
         return INVALID
-    p = np.array(probs)
-    low, high = np.minimum.reduce(p), np.maximum.reduce(p)
-    if not (low >= -_P_TOLERANCE and high <= 1.0 + _P_TOLERANCE and abs(np.add.reduce(p) - 1.0) <= _SUM_TOLERANCE):
+    # the sum comes first: it is NaN where one is, which min and max may pass over
+    if not (abs(sum(probs) - 1.0) <= _SUM_TOLERANCE and min(probs) >= -_P_TOLERANCE and max(probs) <= 1 + _P_TOLERANCE):
         return INVALID
-    return ONE_CLASS if len(probs) == 1 else p
+    return ONE_CLASS if len(probs) == 1 else np.array(probs)
 
 
 def _mean(scores: list[float]) -> float | str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import sqrt, tanh
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +36,7 @@ def distance(gate: Gate) -> Callable[[Array], Any]:
 
     def far(pooled: Array) -> Any:
         moved = pooled.dot(whiten) - offset
-        return np.sqrt(np.add.reduce(moved * moved, axis=-1))
+        return sqrt(moved.dot(moved)) if moved.ndim == 1 else np.sqrt(np.add.reduce(moved * moved, axis=-1))
 
     return far
 
@@ -69,18 +70,14 @@ def _network(score: Network) -> Scorer:
         out = flow.dot(last) + last_bias
         if out.shape[-1] == 1:
             return out[..., 0]
-        edge = out[..., 1] if out.shape[-1] == 2 else _chosen(out, p)
-        return 0.5 * (
-            np.tanh(0.5 * out[..., 0]) - np.tanh(0.5 * edge)
-        )  # a logistic function is half of this and a half
+        # a logistic function is half of a hyperbolic tangent, and a half
+        if out.ndim == 1:
+            own = 1 if len(out) == 2 else 1 + int(p.argmax())
+            return 0.5 * (tanh(0.5 * out.item(0)) - tanh(0.5 * out.item(own)))
+        edge = out[..., 1] if out.shape[-1] == 2 else out[np.arange(len(out)), 1 + p.argmax(axis=-1)]
+        return 0.5 * (np.tanh(0.5 * out[..., 0]) - np.tanh(0.5 * edge))
 
     return gain
-
-
-def _chosen(out: Array, p: Array) -> Any:
-    """Of the logits behind the first, the one of the edge's own class."""
-    place = 1 + p.argmax(axis=-1)
-    return out[place] if out.ndim == 1 else out[np.arange(len(out)), place]
 
 
 _ZERO: Final = np.float32(0.0)
