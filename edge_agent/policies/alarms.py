@@ -76,19 +76,14 @@ class Shift:
         self._recent = self._highest = 0.0
         self._samples = self._run = 0
 
-    def add(self, signal: float, *, shifted: bool) -> bool:
-        """Take in one sample. True when an alarm begins or ends with it."""
+    def add(self, signal: float, *, shifted: bool) -> None:
+        """Take in one sample; with it an alarm may begin or end."""
         self._recent += _RECENT * (shifted - self._recent)
         self._run = self._run + 1 if shifted else 0
         change = self._detector.add(signal, now=self._run in _RUN)
         if self.holds:
             self._samples += 1
             self._highest = max(self._highest, self._recent)
-            if self._samples < _LEAST or self._recent > _BACK * self._highest:
-                return False
-            self.holds = False
-            return True
-        if change is None or change[1] < change[0] + RISE or change[1] < RISE:
-            return False
-        self.holds, self._highest, self._samples = True, self._recent, 0
-        return True
+            self.holds = self._samples < _LEAST or self._recent > _BACK * self._highest
+        elif change is not None and change[1] >= max(RISE, change[0] + RISE):
+            self.holds, self._highest, self._samples = True, self._recent, 0

@@ -44,18 +44,15 @@ class Look:
 
     def __call__(self, value: Any, x: Any) -> Seen:
         """Look at a result and its sample. Never raises, whatever they are."""
-        pooled = self._pooled(x)
-        shifted, far = self._placed(pooled)
-        problem, score = self._judged(value, pooled)
-        return Seen(problem, score, shifted, far)
+        with np.errstate(all="ignore"):  # what is not finite is seen as that
+            pooled = self._pooled(x)
+            problem, score = self._judged(value, pooled)
+            return Seen(problem, score, *self._placed(pooled))
 
     def _pooled(self, x: Any) -> Array | None:
         if self._pool is None or not isinstance(x, np.ndarray) or x.shape != self._shape or x.dtype.kind not in "fiub":
             return None
-        if x.dtype.itemsize < np.float64().itemsize:
-            return self._pool(x)
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and so far away
-            return self._pool(x)
+        return self._pool(x)
 
     def _judged(self, value: Any, pooled: Array | None) -> tuple[str, float]:
         result = value if isinstance(value, _SHAPES) else readable(value)

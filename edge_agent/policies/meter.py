@@ -29,9 +29,9 @@ class Meter:
 
     def tick(self, now: float, exchanged: int, size: int) -> None:
         """A sample of `size` bytes came at `now` (run time); so far the node has `exchanged` so many bytes."""
-        first, passed = self._now is None, now - (self._now or now)
-        spent, self._exchanged = (0 if first else exchanged - self._exchanged), exchanged
-        self._now = now
+        first, passed = self._now is None, 0.0 if self._now is None else now - self._now
+        spent = 0 if first else exchanged - self._exchanged
+        self._now, self._exchanged = now, exchanged
         self._size = size if first else self._size + 0.05 * (size - self._size)
         self._interval = passed if self._interval == 0.0 else self._interval + 0.02 * (passed - self._interval)
         fade, memory = exp(-passed / (BURST * self._per_s)), BURST * self._per_s

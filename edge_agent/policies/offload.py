@@ -44,6 +44,7 @@ class Offload:
         self._alarms = Alarms()
         self._look, self._ranks, self._shift = Look(), Ranks(), Shift()
         self._limits = Limits(terms, None, offline)
+        self._alarmed = False
         self._quiet = 0
         self._tell()
 
@@ -88,7 +89,7 @@ class Offload:
 
     def decide(self, value: Any, x: Any, moment: Moment) -> Decision:
         """What to do with a sample, from the edge model's result and the sample itself. Never raises."""
-        limits, alarmed = self._limits, self._shift.holds
+        limits, alarmed = self._limits, self._alarmed
         share = limits.come(moment, alarmed=alarmed)
         audit = self._random.random() < limits.audits(share)  # before all else, so that audits are unbiased
         seen = self._look(value, x)
@@ -115,20 +116,20 @@ class Offload:
     def _watch(self, seen: Seen, rank: float, at: int) -> None:
         """Raise an alarm when the world changes, and end it when it is back."""
         signal = (rank - 0.5) * _SPREAD if seen.far is None else seen.far
-        if self._shift.add(signal, shifted=rank > _OUTLYING if seen.far is None else seen.shifted):
-            if self._shift.holds:
-                self._limits.emergency()
-                self._alarms.begin("shift", "samples differ from those of calibration", at)
-            else:
-                self._alarms.end("shift", at)
-                self._alarms.end("over budget", at)
+        self._shift.add(signal, shifted=rank > _OUTLYING if seen.far is None else seen.shifted)
         self._quiet += 1
-        if self._quiet == _QUIET:
+        if self._shift.holds and not self._alarmed:
+            self._limits.emergency()
+            self._alarms.begin("shift", "samples differ from those of calibration", at)
+        elif self._alarmed and not self._shift.holds:
+            self._alarms.end("shift", at)
+        if self._quiet == _QUIET or self._alarmed > self._shift.holds:
             self._alarms.end("over budget", at)
+        self._alarmed = self._shift.holds
 
     def _doubt(self, seen: Seen, at: int) -> None:
         """A sample was held back."""
-        if seen.shifted and self._shift.holds:
+        if seen.shifted and self._alarmed:
             self._quiet = 0
             self._alarms.begin("over budget", "samples differ, and not all of them may be sent", at)
 
@@ -137,5 +138,5 @@ class Offload:
         quality = self._limits.terms.quality
         if quality is not None and promise is None:
             self._alarms.tell(
-                f"quality = {quality:g}: a calibration with labels is missing; until then all samples are sent"
+                f"quality = {quality:g}: a calibration with labels is missing; all samples are sent till then"
             )

@@ -1,0 +1,67 @@
+"""What one decision costs, beside a bare softmax."""
+
+from collections.abc import Iterator
+from itertools import cycle, islice
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+
+from edge_agent.policies.limits import Moment
+from edge_agent.policies.offload import Offload
+from messages.offload import features
+from messages.offload.shapes import Gate, Layer, Network, OffloadPolicy, Pool, Terms
+from messages.shapes import Classes, Tensor
+from messages.tensors import pack
+from scripts.benches import Plan, Row
+
+CLASSES: Final = 10
+CELLS: Final = 49
+CALLS: Final = 20_000
+
+
+def decide(plan: Plan) -> Iterator[Row]:
+    """The median of a decision with a network of 32 units that sees 49 cells, and a gate."""
+    rng = np.random.default_rng(plan.seed)
+    offload = Offload()
+    offload.adopt(_policy(rng))
+    probs = rng.dirichlet(np.full(CLASSES, 0.3), size=500)
+    samples = [
+        (Classes(probs=tuple(p.tolist())), rng.random((28, 28), np.float32), np.log(p + 1e-6).astype(np.float32))
+        for p in probs
+    ]
+    ours, bare = [], []
+    for value, x, logits in islice(cycle(samples), CALLS):
+        begin = perf_counter()
+        offload.decide(value, x, Moment())
+        middle = perf_counter()
+        _softmax(logits)
+        bare.append(perf_counter() - middle)
+        ours.append(middle - begin)
+    yield Row(
+        area="policy", name="decide/p50", value=median(ours) * 1e6, unit="us", better="lower", seed=plan.seed, runs=1,
+        data=f"random digits of 28x28, {CALLS:,} decisions in turn with the baseline", budget=6.0,
+        baseline="a NumPy softmax of 10 logits", baseline_value=median(bare) * 1e6,
+    )  # fmt: skip
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _policy(rng: np.random.Generator) -> OffloadPolicy:
+    def tensor(*shape: int) -> Tensor:
+        return pack(rng.standard_normal(shape).astype(np.float16))
+
+    layers = (
+        Layer(weights=tensor(features.width(CLASSES) + CELLS, 32), bias=tensor(32)),
+        Layer(weights=tensor(32, 2), bias=tensor(2)),
+    )
+    return OffloadPolicy(
+        job="bench", version=1, model="bench", score=Network(classes=CLASSES, cells=CELLS, layers=layers),
+        pool=Pool(shape=(28, 28), grid=(7, 7)), sketch=pack(np.sort(rng.standard_normal(257)).astype(np.float32)),
+        gate=Gate(mean=tensor(CELLS), whiten=tensor(CELLS, CELLS), threshold=1e3, location=3.0, scale=1.0),
+        terms=Terms(budget=0.2),
+    )  # fmt: skip
