@@ -6,36 +6,31 @@ import msgspec
 
 from edge_agent.plugins import PluginError
 from edge_agent.policies.limits import Offline
+from messages import settings_check
 from messages.offload.shapes import Terms
 
 if TYPE_CHECKING:
     from edge_agent.policies.offload import Offload
 
 OFFLOAD: Final = "offload"
-"""The policy that calibrates itself, keeps to a budget, and that the hub may replace."""
+"""The policy that keeps to a budget, and that the hub may replace."""
+
+
+class _Table(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The terms, and what concerns the device alone."""
+
+    offline: Offline = "keep"
 
 
 def configured(options: dict[str, Any], field: str) -> "Offload":
     """The policy with the terms of its table; without any, the hub's count. Raises PluginError that names the key."""
     from edge_agent.policies.offload import DEFAULT, Offload
 
-    terms = {name: value for name, value in options.items() if name != "offline"}
+    for problem in settings_check.check(options, _Table):
+        raise PluginError(f"{field}.{problem}" if problem.key else f"{field}: {problem}")
+    table = msgspec.convert(options, _Table)
+    terms = Terms(**{name: getattr(table, name) for name in Terms.__struct_fields__})
     try:
-        offline = msgspec.convert(options.get("offline", "keep"), Offline)
-    except msgspec.ValidationError:
-        raise PluginError(f'{field}.offline = {options["offline"]!r}: use "keep" or "skip"') from None
-    try:
-        return Offload(msgspec.convert(terms, Terms) if terms else DEFAULT, offline=offline)
-    except msgspec.ValidationError as error:
-        raise PluginError(f"{field}{_named(str(error), terms)}") from None
+        return Offload(DEFAULT if terms == Terms() else terms, offline=table.offline)
     except ValueError as error:
         raise PluginError(f"{field}: {error}") from None
-
-
-def _named(problem: str, terms: dict[str, Any]) -> str:
-    """The words of msgspec with the key in front, as the other mistakes of a config are told."""
-    said, _, path = problem.partition(" - at `$")
-    key = path.rstrip("`")
-    if not key:
-        return f": {said}; the keys are {', '.join(Terms.__struct_fields__)}, offline"
-    return f"{key} = {terms.get(key[1:])!r}: {said[0].lower()}{said[1:]}"

@@ -481,3 +481,52 @@ async def test_the_offload_policy_keeps_to_its_budget_and_reports_it(tmp_path: P
     assert report.gauges == {"budget": 0.5}
     assert report.counters["bytes_sent"] == 4 * hard
     assert (report.counters["low_trust"], report.counters["audits"], report.alarms) == (0, 0, ())
+
+
+def metered(budget: str) -> str:
+    return JOB + f'policy = {{use = "offload", audit = 0.0, {budget}}}\n'
+
+
+async def test_a_link_without_bytes_left_makes_the_edges_answers_final(tmp_path: Path, broker, hub) -> None:
+    async with hub, agent_of(write_agent(tmp_path, jobs=metered("bytes = 1000, per_s = 1e6")), broker) as agent:
+        answers = [await agent.infer(number(x)) for _ in range(20) for x in (0.05, 2.0)]
+        assert not any(answer.provisional for answer in answers)
+        assert (await agent.infer(number(float("nan")))).reason == "over budget"
+        assert agent.link.exchanged > 0
+
+
+async def test_bytes_that_came_in_meanwhile_let_samples_go(tmp_path: Path, broker, hub) -> None:
+    async with hub, agent_of(write_agent(tmp_path, jobs=metered("bytes = 1_000_000, per_s = 1.0")), broker) as agent:
+        await eventually(lambda: agent.link.connected)
+        before = agent.link.exchanged
+
+        async def sent() -> bool:
+            return any([(await agent.infer(number(x))).provisional for x in (0.05, 2.0)])
+
+        async with asyncio.timeout(10.0):
+            while not await sent():  # noqa: ASYNC110  # the bytes come with the time
+                await asyncio.sleep(0.01)
+        await hub.until(lambda h: h.samples)
+        assert agent.link.exchanged - before > len(hub.samples[0].x.data)
+
+
+async def test_what_is_hard_while_the_link_is_down_may_be_skipped(tmp_path: Path, broker) -> None:
+    broker.stop()
+    async with agent_of(write_agent(tmp_path, jobs=metered('budget = 0.5, offline = "skip"')), broker) as agent:
+        answers = [await agent.infer(number(x)) for _ in range(20) for x in (0.05, 2.0)]
+        assert {answer.reason for answer in answers} == {"easy", "link down"}
+        assert agent.backlog == 0
+
+
+async def test_a_sample_that_cannot_be_judged_is_doubted_where_it_cannot_be_sent(tmp_path: Path, broker, hub) -> None:
+    async with hub, agent_of(write_agent(tmp_path, jobs=metered("budget = 0.0")), broker) as agent:
+        answer = await agent.infer(number(float("nan")))
+        assert (answer.reason, answer.provisional, answer.prediction.low_trust) == ("over budget", False, True)
+        assert agent.counters().low_trust == 1
+
+
+async def test_a_promise_without_a_calibration_is_said_in_the_log(tmp_path: Path, broker, hub, caplog) -> None:
+    async with hub, agent_of(write_agent(tmp_path, jobs=metered("quality = 0.9")), broker) as agent:
+        assert (await agent.infer(EASY)).reason == "hard"
+    lines = [line for line in caplog.messages if "a calibration with labels is missing" in line]
+    assert lines == ["job side: quality = 0.9: a calibration with labels is missing; all samples are sent till then"]

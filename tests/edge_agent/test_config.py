@@ -51,6 +51,25 @@ def test_a_rule_may_have_sednas_name_and_parameters_as_text(tmp_path: Path) -> N
         ({"jobs": JOB + 'policy = "entropi"\n'}, "jobs.side.policy = 'entropi': use cross_entropy, threshold"),
         ({"jobs": JOB + 'policy = {use = "threshold", treshold = 1}\n'}, "threshold does not take these options"),
         ({"jobs": JOB + 'policy = {use = "threshold", threshold = "x"}\n'}, "jobs.side.policy: threshold is 'x'"),
+        (
+            {"jobs": JOB + 'policy = {use = "offload", budge = 0.2}\n'},
+            "policy.budge: unknown key; the nearest",
+        ),
+        ({"jobs": JOB + 'policy = {use = "offload", budget = 2.0}\n'}, "jobs.side.policy.budget: "),
+        ({"jobs": JOB + 'policy = {use = "offload", burst = 5}\n'}, "jobs.side.policy: name a budget (a share), bytes"),
+        (
+            {"jobs": JOB + 'policy = {use = "offload", budget = 0.1, quality = 0.9}\n'},
+            "policy: quality and budget: ",
+        ),
+        (
+            {"jobs": JOB + 'policy = {use = "offload", budget = 0.1, window = "at night"}\n'},
+            "window 'at night': ",
+        ),
+        (
+            {"jobs": JOB + 'policy = {use = "offload", offline = "drop"}\n'},
+            "policy.offline: expected one of",
+        ),
+        ({"jobs": JOB + 'policy = "offload"\norder = "mining-then-inference"\n'}, "'offload': judges the edge model's"),
         ({"jobs": JOB + "policy = {threshold = 1}\n"}, "jobs.side.policy.use: name what to use"),
         ({"jobs": JOB + 'policy = "builtins:dict"\n'}, "jobs.side.policy: builtins:dict returned dict"),
         (
