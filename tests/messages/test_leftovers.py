@@ -49,7 +49,8 @@ def test_a_list_is_paged_and_filtered(store: SqliteStore) -> None:
 
 def test_a_row_is_shown_with_its_content(store: SqliteStore) -> None:
     shown = leftovers.show(store.connection, "dead_letters", 2)
-    assert shown["body"] == {"timestamp": AT, "job": "digits", "session": 1, "counters": {"all": 1.0}}
+    told = {"session": 1, "counters": {"all": 1.0}, "gauges": {}, "alarms": []}
+    assert shown["body"] == {"timestamp": AT, "job": "digits", **told}
     bad = leftovers.show(store.connection, "quarantine", 1)
     assert json.decode(json.encode(bad))["head"] == "/wBbYl0="
     assert r"head: b'\xff\x00[b]'" in leftovers.described(bad)
