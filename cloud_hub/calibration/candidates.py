@@ -29,18 +29,11 @@ def certainties(temperature: float) -> dict[str, Fit]:
 
 
 def learners(seed: int) -> dict[str, Fit]:
-    """The rules that learn the expected gain from the edge's result."""
+    """The rules that learn the expected gain: of what the edge says, and of the pooled sample where there is one."""
     return {
         "logistic": lambda rows, _: learned.logistic(rows.without_samples(), seed),
-        "network": lambda rows, units: learned.opinion(rows.without_samples(), units, seed),
-    }
-
-
-def seeing(seed: int) -> dict[str, Fit]:
-    """The same from the pooled sample too."""
-    return {
         "logistic, sample": lambda rows, _: learned.logistic(rows, seed),
-        "network, sample": lambda rows, units: learned.opinion(rows, units, seed),
+        "network": lambda rows, units: learned.opinion(rows, units, seed),
     }
 
 

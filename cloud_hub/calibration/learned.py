@@ -18,8 +18,12 @@ from messages.tensors import pack, unpack
 LEAST_SPREAD: Final = 0.05
 """What hardly moves in calibration counts as moving by this share of what moves most, or its noise would drown all."""
 
-EPOCHS: Final = 60
-DECAY: Final = 1.0
+COPIES: Final = 10
+NOISE: Final = 0.6
+"""A network learns from so many copies of each sample, with normal noise of this deviation on what is standardised."""
+
+PASSES: Final = ((10, 1e-2), (2, 1e-3))
+"""How often it sees them all, and at which learning rate."""
 
 Weights = tuple[Array, Array]
 """Of a layer: (inputs, units) and (units,)."""
@@ -34,21 +38,44 @@ def logistic(rows: Rows, seed: int) -> Network:
 
 
 def opinion(rows: Rows, units: int, seed: int) -> Network:
-    """A network that learns which class is right and whether the cloud is, and so has an opinion of the edge's class.
+    """A network that learns which class is right, so that it has an opinion of the edge's; then, whether the cloud is.
 
     With more than 32 classes it learns only whether the edge is right.
     """
     inputs, move, spread = _standard(rows)
     classes = rows.p.shape[1]
-    truth = rows.truth[:, None] == np.arange(classes) if classes <= features.MOST_CLASSES else rows.edge_right[:, None]
+    of_classes = classes <= features.MOST_CLASSES
+    model = _trained(inputs, rows.truth if of_classes else rows.edge_right, units, seed)
+    (first, last), (bias, last_bias) = model.coefs_, model.intercepts_
+    if of_classes:
+        last, last_bias = _all_classes(last, last_bias, model.classes_, classes)
+    cloud, cloud_bias = _head(np.maximum(inputs @ first + bias, 0.0), rows.cloud_right, seed)
+    outputs = (np.column_stack([cloud, last]), np.append(cloud_bias, last_bias))
+    return _network(rows, [(first, bias), outputs], move, spread)
+
+
+def _trained(inputs: Array, targets: Array, units: int, seed: int) -> MLPClassifier:
+    random = np.random.default_rng(seed)
+    copies = np.tile(inputs, (COPIES, 1))
+    copies += random.normal(0.0, NOISE, copies.shape)
     model = MLPClassifier(
-        hidden_layer_sizes=(units,), alpha=DECAY, max_iter=EPOCHS, batch_size=min(64, len(rows)),
-        learning_rate_init=3e-3, n_iter_no_change=EPOCHS, random_state=seed,
+        hidden_layer_sizes=(units,), alpha=0.1, batch_size=64, warm_start=True, n_iter_no_change=100,
+        random_state=seed,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it stops early on purpose
-        model.fit(inputs, np.column_stack([rows.cloud_right, truth]).astype(int))
-    return _network(rows, list(zip(model.coefs_, model.intercepts_, strict=True)), move, spread)
+        for passes, rate in PASSES:
+            model.set_params(max_iter=passes, learning_rate_init=rate).fit(copies, np.tile(targets, COPIES))
+    return model
+
+
+def _all_classes(weights: Array, bias: Array, seen: Array, classes: int) -> Weights:
+    """Columns for all classes; those that calibration never saw are as good as impossible."""
+    if len(seen) == 2:  # then there is one logit, of the second
+        weights, bias = np.column_stack([0.0 * weights, weights]), np.append(0.0, bias)
+    wide, shifts = np.zeros((len(weights), classes)), np.full(classes, bias.min() - 10.0)
+    wide[:, seen], shifts[seen] = weights, bias
+    return wide, shifts
 
 
 def _head(inputs: Array, right: Array, seed: int) -> Weights:

@@ -121,7 +121,8 @@ def trusted(labelled: Rows, others: Rows) -> Rows:
     believed = [
         kind for kind in range(labelled.p.shape[1]) if _believed(labelled.cloud_right[apart & (labelled.edge == kind)])
     ]
-    return others.take(np.isin(others.edge, believed))
+    chosen = others.take(np.isin(others.edge, believed))
+    return replace(chosen, truth=chosen.cloud)
 
 
 def _believed(right: Array) -> bool:

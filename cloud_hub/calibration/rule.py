@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from cloud_hub.calibration.candidates import Fit, certainties, held_out, learners, scores_of, seeing, temperature_of
+from cloud_hub.calibration.candidates import Fit, certainties, held_out, learners, scores_of, temperature_of
 from cloud_hub.calibration.choose import Candidate, choose
 from cloud_hub.calibration.gain import floor_of
 from cloud_hub.calibration.rows import UNKNOWN, Rows, trusted
@@ -17,6 +17,9 @@ LEAST_LABELS: Final = 100
 
 LEAST_TO_LEARN: Final = 300
 """With a label and the cloud's answer: for a learned score, and for a choice among the rules."""
+
+LEAST_GAINS: Final = 10
+"""So many samples must be known that the cloud alone gets right, or there is nothing to learn."""
 
 UNITS: Final = 48
 """Hidden units that a network has while rules are compared."""
@@ -55,7 +58,9 @@ def rule_for(rows: Rows, *, quality: bool, seed: int) -> Rule:
         return _margin(rows, certainties(temperature)["margin"], quality=quality)
     waiting = rows.take((rows.truth == UNKNOWN) & (rows.cloud != UNKNOWN))
     others = trusted(known, waiting)
-    fits = certainties(temperature) | learners(seed) | (seeing(seed) if rows.x is not None else {})
+    fits = certainties(temperature)
+    if (known.gain > 0.0).sum() >= LEAST_GAINS:
+        fits |= learners(seed)
     scores = {name: held_out(fit, known, others, UNITS, seed) for name, fit in fits.items()}
     floors = {name: None if quality else _floor(name, score, known.gain) for name, score in scores.items()}
     table = choose(scores, known.gain, floors, seed)

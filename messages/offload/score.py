@@ -70,14 +70,23 @@ def _network(score: Network) -> Scorer:
         out = flow.dot(last) + last_bias
         if out.shape[-1] == 1:
             return out[..., 0]
-        # a logistic function is half of a hyperbolic tangent, and a half
-        if out.ndim == 1:
-            own = 1 if len(out) == 2 else 1 + int(p.argmax())
-            return 0.5 * (tanh(0.5 * out.item(0)) - tanh(0.5 * out.item(own)))
-        edge = out[..., 1] if out.shape[-1] == 2 else out[np.arange(len(out)), 1 + p.argmax(axis=-1)]
-        return 0.5 * (np.tanh(0.5 * out[..., 0]) - np.tanh(0.5 * edge))
+        edge = _logistic(out[..., 1]) if out.shape[-1] == 2 else _agreed(out[..., 1:], p)
+        return _logistic(out[..., 0]) - edge
 
     return gain
+
+
+def _logistic(logits: Array) -> Any:
+    """By way of the hyperbolic tangent, which overflows nowhere."""
+    return 0.5 + 0.5 * (np.tanh(0.5 * logits) if logits.ndim else tanh(0.5 * logits))
+
+
+def _agreed(logits: Array, p: Array) -> Any:
+    """What a second opinion, logits (..., classes), gives the class that the first holds most likely."""
+    powers = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    chosen = p.argmax(axis=-1)
+    power = powers.item(chosen) if powers.ndim == 1 else powers[np.arange(len(powers)), chosen]
+    return power / np.add.reduce(powers, axis=-1)
 
 
 _ZERO: Final = np.float32(0.0)

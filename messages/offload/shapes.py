@@ -72,8 +72,8 @@ class Network(Struct, frozen=True, kw_only=True, tag="network"):
 
     Its inputs are what `features.of_classes` gives and behind them `cells` numbers of the pooled sample. Post-hoc
     deferral: Narasimhan et al., 2022; Jitkrittum et al., 2023. One unit at the end is the gain itself; two are the
-    logits of P(cloud right) and P(edge right); `classes` + 1 are those of P(cloud right) and of each class being the
-    right one, of which the edge's own counts: a second opinion.
+    logits of P(cloud right) and P(edge right); `classes` + 1 are the logit of P(cloud right) and the logits of a
+    softmax over the classes: a second opinion, in which P(edge right) is what it gives the edge's own class.
     """
 
     classes: Natural
