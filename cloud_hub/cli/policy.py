@@ -63,19 +63,25 @@ def show_keys(config: Config, as_json: AsJson = False) -> None:
 def set_policy(
     job: Job,
     config: Config,
-    budget: Annotated[float | None, typer.Option("--budget", help="the share of samples that may be sent")] = None,
-    quality: Annotated[float | None, typer.Option("--quality", help="the share that is right on the edge")] = None,
+    budget: Annotated[float | None, typer.Option(help="the share of samples that may be sent")] = None,
+    quality: Annotated[float | None, typer.Option(help="the share that is right on the edge")] = None,
+    number: Annotated[int | None, typer.Option("--bytes", help="on the link, of all that a node exchanges")] = None,
+    per_s: Annotated[float | None, typer.Option("--per-s", help="the seconds in which those may be spent")] = None,
+    emergency: Annotated[float | None, typer.Option(help="the share that may be sent in a shift")] = None,
+    audit: Annotated[float | None, typer.Option(help="the share of all samples that is sent by chance")] = None,
     node: Node = "",
     as_json: AsJson = False,
 ) -> None:
     """Change how much may be sent; what the policy has learned stays. A hub that runs notices within a second."""
     logs.set_up(os.environ)
-    if (budget is None) == (quality is None):
-        fail(USAGE, "say --budget or --quality")
+    given = {"budget": budget, "quality": quality, "bytes": number, "per_s": per_s, "emergency": emergency,
+             "audit": audit}  # fmt: skip
+    if budget is not None and quality is not None:
+        fail(USAGE, "say --budget or --quality, not both")
     with told(), _tables(config) as tables:
         before = tables.policy(job, node)
         old = OffloadPolicy(job=job, version=0) if before is None else decode(OffloadPolicy, before.document)
-        terms = structs.replace(old.terms or Terms(), budget=budget, quality=quality)
+        terms = _changed(old.terms or Terms(), {name: value for name, value in given.items() if value is not None})
         new = structs.replace(old, version=old.version + 1, terms=_checked(terms, job, node))
         tables.save_policy(wanted(job, node, encode(new), time.time_ns() // 1_000_000))
     where = f"node {node}" if node else "every node that has none of its own"
@@ -112,6 +118,15 @@ def _tables(config: Path) -> Iterator[WantedTables]:
         with closing(sqlite3.connect(folder / storage.DATABASE, isolation_level=None)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
             yield WantedTables(connection)
+
+
+def _changed(terms: Terms, given: dict[str, float]) -> Terms:
+    """A budget ends a promise of quality, and a promise a budget."""
+    other = {"budget": None} if "quality" in given else {"quality": None} if "budget" in given else {}
+    changed = structs.replace(terms, **(other | given))
+    if not given or changed.budget is changed.quality is changed.bytes is None:
+        fail(USAGE, "say --budget, --quality or --bytes")
+    return changed
 
 
 def _checked(terms: Terms, job: str, node: str) -> Terms:
