@@ -11,6 +11,7 @@ from cloud_hub.broker.settings import BrokerSettings
 from cloud_hub.ingest.exchange import HubOptions
 from cloud_hub.ingest.inference import JobSpec
 from cloud_hub.jobs.joint_inference import Spec
+from cloud_hub.jobs.recalibration import Spec as Recalibration
 from messages.bus.settings import MqttSettings
 from messages.channels import BadTopic, checked
 from messages.codec import Format
@@ -98,7 +99,7 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     `predictor` is a factory "module:name", called with the path of the `model` file in each of `workers` processes. A
     sample waits at most `batch_wait_ms` for company while a worker has nothing to do; while all are busy, batches grow
     by themselves. A batch that takes longer than `timeout_s` ends its process. A job without a predictor only collects
-    samples.
+    samples. `recalibrate` says after how many new audits or labels the offload policy is fitted again: by itself never.
     """
 
     kind: Literal["joint_inference"] = "joint_inference"
@@ -110,6 +111,7 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     workers: int = 1
     timeout_s: float = 60.0
     load_timeout_s: float = 300.0
+    recalibrate: Recalibration | None = None
 
     def __post_init__(self) -> None:
         if self.predictor and not all(self.predictor.partition(":")):

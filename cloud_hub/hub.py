@@ -19,6 +19,7 @@ from cloud_hub.config import HubSettings
 from cloud_hub.health import Health
 from cloud_hub.ingest.core import HubCore
 from cloud_hub.ingest.exchange import Output
+from cloud_hub.offload.again import Again
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.turns import Done, Step, Turns
 from cloud_hub.workers import pool
@@ -47,6 +48,8 @@ class Hub:
         self._turns = Turns(store, self._core, self._clock, folder=Path(settings.data_dir), limits=settings.limits)
         self.pool = Pool(settings.jobs, str(folder), tell=self._hear, random=Random())
         self.health.missing = self.pool.missing
+        wanted = {name: job.recalibrate for name, job in settings.jobs.items() if job.recalibrate}
+        self._again = Again(wanted, Path(settings.data_dir))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._inbox: list[Incoming] = []
         self._steps: list[Step] = []
@@ -61,6 +64,7 @@ class Hub:
                 group.create_task(self._listen(), name="hear the bus")
                 group.create_task(self._work(), name="take turns")
                 group.create_task(self.pool.run(), name="keep the workers")
+                group.create_task(self._again.run(), name="calibrate again")
         finally:
             self._thread.shutdown()
 

@@ -15,7 +15,7 @@ from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import desk, policy, tables
 from cloud_hub.cli.labels import labels
-from cloud_hub.cli.offload import offload
+from cloud_hub.cli.offload import calibrate, offload
 from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, read
 from cloud_hub.cli.run import serve
 from cloud_hub.config import ConfigError, HubSettings, load
@@ -38,6 +38,7 @@ app.command()(desk.doctor)
 app.command()(desk.check_plugin)
 app.command()(desk.samples)
 app.command()(offload)
+app.command()(calibrate)
 
 
 @app.command()

@@ -1,15 +1,24 @@
 """`cloud-hub offload` and `cloud-hub calibrate`: what the offload policy does, and how it is fitted."""
 
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import structs
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, read, settings_with
+from cloud_hub.cli.output import FAILED, USAGE, AsJson, Config, fail, print_json, read, settings_with, told
+from cloud_hub.config import HubSettings
+from cloud_hub.store.folder import writing
 from messages.host import leftovers
+from messages.offload.shapes import Terms
+
+if TYPE_CHECKING:
+    from cloud_hub.calibration import Fitted
+    from cloud_hub.offload.examples import Examples
 
 Job = Annotated[str, typer.Argument(metavar="JOB")]
 When = Annotated[str, typer.Option(metavar="TIME", help="90s, 15m, 2h, 3d (ago), or a date and time")]
@@ -29,6 +38,73 @@ def offload(job: Job, config: Config, since: When = "", until: When = "", as_jso
     for row in rows:
         shown.add_row(*map(Text, table.cells(row)))
     Console().print(shown if rows else "no reports yet")
+
+
+def calibrate(
+    job: Job,
+    config: Config,
+    labelled: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="arrays x, y, edge, maybe cloud")] = None,
+    node: Annotated[str, typer.Option(metavar="NODE", help="for this node only")] = "",
+    quality: Annotated[float | None, typer.Option(help="promise this share of right answers on the edge")] = None,
+    confidence: Annotated[float, typer.Option(help="with this confidence")] = 0.95,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only show what would be chosen")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the job's offload policy, from audits with their labels or from a labelled file, and set it."""
+    from cloud_hub.calibration import CalibrationError  # with scikit-learn, which no other command here needs
+    from cloud_hub.offload import fit
+    from cloud_hub.offload.examples import NoExamples, models
+
+    settings, at = settings_with(config, job), time.time_ns() // 1_000_000
+    seen, before, running = read(config, lambda reader: (
+        fit.marks(reader), fit.in_force(reader, job, node), models(reader, job, node)))  # fmt: skip
+    terms = before.terms if before else None
+    if quality is not None:
+        terms = structs.replace(terms or Terms(), budget=None, quality=quality, confidence=confidence)
+    try:
+        examples = _examples(job, config, settings, labelled, node)
+        fitted = fit.fit(examples, job, terms, at)
+    except (CalibrationError, NoExamples) as error:
+        fail(FAILED, str(error))
+    version = None
+    if not dry_run:
+        with told(), writing(Path(settings.data_dir)) as connection:
+            version = fit.save(connection, fitted, node=node, seen=seen)
+    if as_json:
+        print_json(fit.summary(fitted, examples, version))
+        return
+    _show(fitted, examples)
+    for digest, names in running.items():
+        if digest != examples.model:
+            typer.echo(f"{', '.join(names)}: runs model {digest[:12]}, and will refuse this policy")
+    where = f"node {node}" if node else "every node that has none of its own"
+    typer.echo(f"job {job}: policy {version} for {where}" if version else "nothing was set")
+
+
+def _examples(job: str, config: Path, settings: HubSettings, labelled: Path | None, node: str) -> "Examples":
+    from cloud_hub.offload import cloud, examples
+
+    if labelled is None:
+        return read(config, lambda reader: examples.of_audits(reader, job, node=node))
+    return cloud.answered(examples.of_file(labelled), settings.jobs[job], str(config.resolve().parent))
+
+
+def _show(fitted: "Fitted", examples: "Examples") -> None:
+    """The table of rules, and what they rest on."""
+    policy, left_out = fitted.policy, ", ".join(f"{number} {why}" for why, number in examples.left_out.items())
+    typer.echo(f"{policy.samples} samples of edge model {policy.model[:12]}, {policy.labels} with labels"
+               + (f"; left out: {left_out}" if left_out else ""))  # fmt: skip
+    if fitted.table:
+        shown = Table("rule", "share of the oracle's gain", "standard error", "")
+        for row in fitted.table:
+            shown.add_row(row.rule, f"{row.share:.3f}", f"{row.error:.3f}", "chosen" if row.chosen else "")
+        Console().print(shown)
+    for note in fitted.notes:
+        typer.echo(note)
+    if policy.promise is not None:
+        typer.echo(f"kept on the edge is what scores up to {policy.promise.score:.4g}")
+    elif policy.terms is not None and policy.terms.quality is not None:
+        typer.echo("no score keeps the promise: all samples are sent")
 
 
 def _moment(text: str, name: str, default: int) -> int:

@@ -33,14 +33,11 @@ class WorkerProcess:
     @classmethod
     async def start(cls) -> Self:
         """Start a process that finds this very code; `load` tells it which model."""
-        package = str(Path(__file__).parents[2])
-        known = os.environ.get("PYTHONPATH", "")
-        environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{known}" if known else package}
         arguments = ("-P", "-m", "cloud_hub.workers.serve")
         pipe = asyncio.subprocess.PIPE
         return cls(
             await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, stdin=pipe, stdout=pipe, env=environment, start_new_session=True
+                sys.executable, *arguments, stdin=pipe, stdout=pipe, env=environment(), start_new_session=True
             )
         )
 
@@ -87,6 +84,12 @@ class WorkerProcess:
             raise WorkerDied(f"{what} took longer than {timeout_s:g} s") from error
         except (OSError, asyncio.IncompleteReadError) as error:
             raise WorkerDied(await self.ended()) from error
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that finds this very code."""
+    package, known = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{known}" if known else package}
 
 
 def _ending(code: int) -> str:
