@@ -4,15 +4,13 @@ import argparse
 import asyncio
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from scripts.demos.digits.fleet import NODES, ROOT, Fleet
+from scripts.demos.digits.fleet import NODES, Fleet, leave
 from scripts.demos.digits.link import Link
 from scripts.demos.digits.prepare import HELD_OUT, Prepared, prepare
 from scripts.demos.digits.report import Storm, figures, progress, show
@@ -24,7 +22,7 @@ PATIENCE_S = 120.0
 
 def main() -> int:
     """Exit code 0 when nothing was lost, dropped, duplicated or refused, and nothing waits any more."""
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     options = _arguments()
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skerry-demo-")))
@@ -32,19 +30,13 @@ def main() -> int:
         begin = time.monotonic()
         prepared = prepare(folder, options.seed, options.samples)
         storm = asyncio.run(_live(folder, prepared, options))
-        books = _audit(folder)
+        books = Fleet(folder).audit()
         found = figures(folder, prepared, books, storm)
         found |= {"seed": options.seed, "seconds": round(time.monotonic() - begin, 1)}
         show(found, options.keep)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     return int(any(found[name] for name in ("lost", "dropped", "duplicated", "refused", "waiting")))
-
-
-def _leave(number: int, _frame: object) -> None:
-    """End as Ctrl-C does, through every `finally`: what was started is stopped and the folder is removed."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the stopping
-    raise SystemExit(128 + number)
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,14 +55,16 @@ async def _live(folder: Path, prepared: Prepared, options: argparse.Namespace) -
     fleet, storm = Fleet(folder), Storm()
     link = Link(fleet.broker_port)
     await link.open()
-    fleet.write(threshold=prepared.threshold, interval_s=options.storm * NODES / options.samples, ports={2: link.port})
+    fleet.write_hub()
+    interval_s = options.storm * NODES / options.samples
+    fleet.write_agents({2: link.port}, threshold=prepared.threshold, interval=interval_s)
     print(f"starting a hub and {NODES} agents; their logs are in {folder}/*/log", flush=True)
     try:
         for name in ("hub", *(f"device-{node}" for node in range(1, NODES + 1))):
             fleet.start(name)
         await _break(fleet, link, storm, options.storm)
         await _finish(fleet, options.samples)
-        await _settle(folder)
+        await fleet.settle()
     finally:
         codes = fleet.stop()
         await link.cut()
@@ -110,21 +104,6 @@ async def _finish(fleet: Fleet, samples: int) -> None:
             told = time.monotonic()
             print(f"  {judged} of {samples} digits judged, {final} final", flush=True)
         await asyncio.sleep(0.2)
-
-
-async def _settle(folder: Path) -> None:
-    """The answers are there; their receipts may still be on the way."""
-    for _ in range(100):
-        if (await asyncio.to_thread(_audit, folder))["waiting"] == 0:
-            return
-        await asyncio.sleep(0.2)
-
-
-def _audit(folder: Path) -> dict[str, Any]:
-    command = (sys.executable, "-m", "scripts.demos.digits.audit", str(folder))
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The processes: a hub with its own broker and three agents, started, killed and stopped like a user would."""
 
+import asyncio
+import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[3]
 NODES = 3
@@ -61,31 +65,46 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Fleet:
-    """Everything of one demo below one folder: `hub/`, `device-1/` to `device-3/`, the models and the stream."""
+def leave(number: int, _frame: object) -> None:
+    """End as Ctrl-C does, through every `finally`: what was started is stopped and the folder is removed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the stopping
+    raise SystemExit(128 + number)
 
-    def __init__(self, folder: Path) -> None:
+
+class Fleet:
+    """Everything of one demo below one folder: `hub/`, `device-1/` to `device-3/`, the models and the stream.
+
+    `hub_toml` and `agent_toml` are the configurations, with fields in braces.
+    """
+
+    def __init__(self, folder: Path, hub_toml: str = HUB_TOML, agent_toml: str = AGENT_TOML) -> None:
         self.folder = folder
+        self._hub_toml, self._agent_toml = hub_toml, agent_toml
         self.broker_port, self.http_port = free_port(), free_port()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def write(self, *, threshold: float, interval_s: float, ports: dict[int, int]) -> None:
-        """Write all configurations; `ports` maps a node to the port of its own link, where it has one."""
+    def write_hub(self) -> None:
+        """Write the hub's configuration, and everybody's password."""
         nodes = range(1, NODES + 1)
-        (self.folder / "hub").mkdir()
         accounts = []
         for name in ("hub", *(f"device-{node}" for node in nodes)):
             folder = self.folder / name
             folder.mkdir(exist_ok=True)
             (folder / "password").write_text(secrets.token_urlsafe(24) + "\n")
             accounts.append(f'{name} = "../{name}/password"')
-        text = HUB_TOML.format(port=self.broker_port, http=self.http_port, accounts="\n".join(accounts))
+        text = self._hub_toml.format(port=self.broker_port, http=self.http_port, accounts="\n".join(accounts))
         (self.folder / "hub" / "hub.toml").write_text(text)
-        for node in nodes:
-            text = AGENT_TOML.format(
-                node=node, port=ports.get(node, self.broker_port), stream=self.folder / "stream.npz", nodes=NODES,
-                interval=interval_s, threshold=threshold,
-            )  # fmt: skip
+
+    def write_agents(self, ports: dict[int, int], **fields: object) -> None:
+        """Write the agents' configurations; `ports` maps a node to the port of its own link, where it has one."""
+        for node in range(1, NODES + 1):
+            text = self._agent_toml.format(
+                node=node,
+                port=ports.get(node, self.broker_port),
+                stream=self.folder / "stream.npz",
+                nodes=NODES,
+                **fields,
+            )
             (self.folder / f"device-{node}" / "agent.toml").write_text(text)
 
     def start(self, name: str) -> None:
@@ -120,3 +139,17 @@ class Fleet:
                 codes[name] = process.wait()
         self._running.clear()
         return codes
+
+    def audit(self) -> dict[str, Any]:
+        """What the program that closes the books says."""
+        command = (sys.executable, "-m", "scripts.demos.digits.audit", str(self.folder))
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    async def settle(self) -> None:
+        """Wait until nothing is on its way: where all answers are there, their receipts may not be."""
+        for _ in range(100):
+            if (await asyncio.to_thread(self.audit))["waiting"] == 0:
+                return
+            await asyncio.sleep(0.2)

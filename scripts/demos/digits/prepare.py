@@ -39,8 +39,8 @@ def prepare(folder: Path, seed: int, samples: int) -> Prepared:
     train, test, train_labels, test_labels = train_test_split(
         images.astype("float32"), labels, test_size=HELD_OUT, stratify=labels, random_state=seed
     )
-    threshold = _small(folder, train, train_labels, seed)
-    accuracy = _big(folder, (train, train_labels, test, test_labels), seed)
+    threshold = small(folder, train, train_labels, seed)
+    accuracy = big(folder, (train, train_labels, test, test_labels), seed)
     stream = test[:samples].reshape(-1, 8, 8)
     np.savez(folder / "stream.npz", images=stream)
     prepared = Prepared(
@@ -50,7 +50,7 @@ def prepare(folder: Path, seed: int, samples: int) -> Prepared:
     return prepared
 
 
-def _small(folder: Path, images: np.ndarray, labels: np.ndarray, seed: int) -> float:
+def small(folder: Path, images: np.ndarray, labels: np.ndarray, seed: int) -> float:
     """Logistic regression on 4x4 pooled pixels. Pooling is linear, so it is folded into the weights for raw pixels."""
     pool = np.zeros((64, 16))
     for pixel in range(64):
@@ -65,17 +65,17 @@ def _small(folder: Path, images: np.ndarray, labels: np.ndarray, seed: int) -> f
     return float(np.quantile(certainty, SHARE))
 
 
-def _big(folder: Path, data: tuple[np.ndarray, ...], seed: int) -> float:
+def big(folder: Path, data: tuple[np.ndarray, ...], seed: int, epochs: int = EPOCHS) -> float:
     """A CNN; returns its accuracy on all held-out rows."""
     torch.set_num_threads(1)  # with more they spin while they wait for each other, and crawl on a busy machine
     torch.manual_seed(seed)
     train, train_labels, test, test_labels = (torch.as_tensor(part) for part in data)
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, EPOCHS * -(-len(train) // 64))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, epochs * -(-len(train) // 64))
     with Progress() as progress:
-        bar = progress.add_task("training the big model", total=EPOCHS)
-        for _ in range(EPOCHS):
+        bar = progress.add_task("training the big model", total=epochs)
+        for _ in range(epochs):
             for rows in torch.split(torch.randperm(len(train)), 64):
                 optimizer.zero_grad()
                 loss = cross_entropy(model(_moved(train[rows])), train_labels[rows], label_smoothing=0.1)

@@ -37,13 +37,13 @@ class Storm:
 
 def progress(folder: Path) -> tuple[int, int]:
     """How many digits have a prediction, and how many a final one."""
-    lines = _lines(folder)
+    lines = lines_of(folder)
     return len({line["id"] for line in lines}), len({line["id"] for line in lines if not line["provisional"]})
 
 
 def figures(folder: Path, prepared: Prepared, books: Mapping[str, int], storm: Storm) -> dict[str, Any]:
     """The demo's JSON; accuracies and shares from 0 to 1, latencies in ms."""
-    lines = _lines(folder)
+    lines = lines_of(folder)
     edge = {line["id"]: line for line in lines if line["origin"] == "edge" and line["label"] is not None}
     joint = edge | {line["id"]: line for line in lines if line["origin"] == "cloud" and line["label"] is not None}
     hard = {line["id"] for line in edge.values() if line["provisional"]}
@@ -93,7 +93,8 @@ def show(found: Mapping[str, Any], kept: Path | None) -> None:
         console.print(f"  {line}", soft_wrap=True, highlight=False)
 
 
-def _lines(folder: Path) -> list[dict[str, Any]]:
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """All predictions of all devices."""
     return [line for device in sorted(folder.glob("device-*")) for line in predictions(device / PREDICTIONS)]
 
 
