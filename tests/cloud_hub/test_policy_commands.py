@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import convert
 
 from cloud_hub import keys
 from messages import channels
@@ -63,12 +64,17 @@ def test_a_policy_is_set_for_all_and_for_one_without_a_hub_that_runs(tmp_path: P
     all_nodes, own = shown(tmp_path)["policy"], shown(tmp_path, "--node", "cam-1")["policy"]
     assert (all_nodes["version"], all_nodes["terms"]["budget"]) == (1, 0.05)
     assert (own["version"], own["terms"]["budget"], own["terms"]["quality"]) == (2, None, 0.9)
+    cloud_hub(tmp_path, "policy", "set", "digits", "--bytes", "5000", "--per-s", "60", "--emergency", "0.5")
+    cloud_hub(tmp_path, "policy", "set", "digits", "--audit", "0.02")
+    terms = convert(shown(tmp_path)["policy"]["terms"], Terms)
+    assert terms == Terms(budget=0.05, bytes=5000, per_s=60.0, emergency=0.5, audit=0.02)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("policy", "set", "digits"), 2, "say --budget or --quality"),
+        (("policy", "set", "digits"), 2, "say --budget, --quality or --bytes"),
+        (("policy", "set", "digits", "--audit", "0.05"), 2, "say --budget, --quality or --bytes"),
         (("policy", "set", "digits", "--budget", "1", "--quality", "0.5"), 2, "say --budget or --quality"),
         (("policy", "set", "digits", "--budget", "1.5"), 2, "Expected `float` <= 1.0 - at `$.budget`"),
         (("policy", "set", "digits", "--budget", "1", "--node", "no/node"), 2, "--node 'no/node'"),
