@@ -30,14 +30,14 @@ def offload(job: Job, config: Config, since: When = "", until: When = "", as_jso
 
     settings_with(config, job)
     begin, end = _moment(since, "--since", 0), _moment(until, "--until", 2**53)
-    rows = read(config, lambda reader: table.of_job(reader, job, since=begin, until=end))
+    found = read(config, lambda reader: table.of_job(reader, job, since=begin, until=end))
     if as_json:
-        print_json(rows)
+        print_json(found)
         return
     shown = Table(*table.COLUMNS)
-    for row in rows:
+    for row in (*found.nodes, *([found.all] if len(found.nodes) > 1 else [])):
         shown.add_row(*map(Text, table.cells(row)))
-    Console().print(shown if rows else "no reports yet")
+    Console().print(shown if found.nodes else "no reports yet")
 
 
 def calibrate(

@@ -21,7 +21,7 @@ class Estimate(Struct, frozen=True):
 class Stratum(Struct, frozen=True):
     """A part of all samples: how many there are, and of `seen` that were looked at how many were `right`.
 
-    Those are the part's own, unless it is only `like` them.
+    Those are the part's own, unless it is only `like` them; then it may be that none was looked at.
     """
 
     size: int
@@ -46,7 +46,7 @@ def share(right: int, seen: int, confidence: float = CONFIDENCE) -> Estimate | N
 
 
 def overall(strata: Sequence[Stratum]) -> Estimate | None:
-    """The share of right ones among all samples; None where a part that is not empty was not looked at.
+    """The share of right ones among all samples; None where a part of its own was not looked at.
 
     What was looked at in whole is known; the other parts share the risk that an interval is wrong (Bonferroni).
     """
@@ -65,6 +65,8 @@ def overall(strata: Sequence[Stratum]) -> Estimate | None:
 
 
 def _of(part: Stratum, confidence: float) -> Estimate | None:
+    if part.like and not part.seen:
+        return Estimate(0.5, 0.0, 1.0, 0)
     found = share(part.right, part.seen, confidence)
     if found is None or not part.known:
         return found

@@ -1,7 +1,7 @@
 """What a job's policy did on each node in a period, from the hub's own tables: reports, samples, labels, alarms."""
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -25,6 +25,8 @@ COLUMNS: Final = (
     "bytes",
     "alarms",
 )
+
+ALL: Final = "all nodes"
 
 AUDIT: Final = "audit"
 """The reason of samples that chance alone sent: they tell how the easy ones are."""
@@ -80,12 +82,23 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     alarms: tuple[AlarmRow, ...]
 
 
+class Shown(Struct, frozen=True):
+    """A row for each node, and one for all of them together, which has narrower intervals."""
+
+    nodes: tuple[NodeRow, ...]
+    all: NodeRow
+
+
 class Seen(NamedTuple):
     """Samples with labels: how many, and how many of them the edge and the cloud have right."""
 
     number: int = 0
     edge: int = 0
     cloud: int = 0
+
+    def and_more(self, other: "Seen") -> "Seen":
+        """Both together."""
+        return Seen(self.number + other.number, self.edge + other.edge, self.cloud + other.cloud)
 
 
 @dataclass
@@ -106,7 +119,14 @@ class Tally:
             return
         kind = _KINDS.get(reason, "hard")
         seen: Seen = getattr(self, kind)
-        setattr(self, kind, Seen(seen.number + 1, seen.edge + (edge == label), seen.cloud + (cloud == label)))
+        setattr(self, kind, seen.and_more(Seen(1, edge == label, cloud == label)))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(
+            self.audits + other.audits, self.agreed + other.agreed, self.chance.and_more(other.chance),
+            self.hard.and_more(other.hard), self.urgent.and_more(other.urgent),
+        )  # fmt: skip
 
     @property
     def labels(self) -> int:
@@ -114,8 +134,8 @@ class Tally:
         return self.chance.number + self.hard.number + self.urgent.number
 
 
-def of_job(reader: sqlite3.Connection, job: str, *, since: int = 0, until: int = 2**53) -> list[NodeRow]:
-    """A row for each node that reported in the period (hub's clock, ms).
+def of_job(reader: sqlite3.Connection, job: str, *, since: int = 0, until: int = 2**53) -> Shown:
+    """A row for each node that reported in the period (hub's clock, ms), and one for all of them.
 
     Reports come once in a heartbeat: the period begins and ends with the last one before each of its ends.
     """
@@ -124,10 +144,16 @@ def of_job(reader: sqlite3.Connection, job: str, *, since: int = 0, until: int =
     alarms: dict[str, list[AlarmRow]] = defaultdict(list)
     for node, *alarm in reader.execute(_ALARMS, (job, until, since)):
         alarms[node].append(AlarmRow(*alarm))
-    return [
-        _row(node, counters, budget, tallies[node], tuple(alarms[node]))
-        for node, (counters, budget) in sorted(_differences(before, after).items())
-    ]
+    found = sorted(_differences(before, after).items())
+    rows = tuple(
+        _row(node, counters, tallies[node], budget=budget, alarms=tuple(alarms[node]))
+        for node, (counters, budget) in found
+    )
+    counters, tally = Counter[str](), Tally()
+    for node, (counted, _) in found:
+        counters.update(counted)
+        tally = tally + tallies[node]
+    return Shown(rows, _row(ALL, counters, tally))
 
 
 def _marks(reader: sqlite3.Connection, job: str, at: int) -> dict[tuple[str, int], Report]:
@@ -159,8 +185,9 @@ def _tallies(reader: sqlite3.Connection, job: str, since: int, until: int) -> di
 
 
 def _row(
-    node: str, counters: Mapping[str, float], budget: float | None, tally: Tally, alarms: tuple[AlarmRow, ...]
-) -> NodeRow:
+    node: str, counters: Mapping[str, float], tally: Tally, *, budget: float | None = None,
+    alarms: tuple[AlarmRow, ...] = (),
+) -> NodeRow:  # fmt: skip
     def count(name: str) -> int:
         return int(counters.get(name, 0.0))
 
@@ -179,13 +206,15 @@ def _accuracy(tally: Tally, count: Callable[[str], int], *, joint: bool) -> Esti
         return None
     samples, sent, chance, low = count("all"), count("hard"), count(f"reason.{AUDIT}"), count("low_trust")
     held = sum(count(f"reason.{why}") for why in _HELD)
-    picked = Seen(*map(sum, zip(tally.hard, tally.urgent, strict=True)))
+    easy, picked = samples - sent - held, tally.hard.and_more(tally.urgent)
+    if easy and not tally.chance.number:
+        return None
     return overall([
         _sent(sent - chance, picked, joint=joint),
         _sent(chance, tally.chance, joint=joint),
-        _kept(samples - sent - held, tally.chance),
-        _kept(low, tally.urgent),
-        _kept(held - low, tally.hard),
+        _kept(easy, tally.chance),
+        _kept(low, tally.urgent if tally.urgent.number else picked),
+        _kept(held - low, tally.hard if tally.hard.number else picked),
     ])  # fmt: skip
 
 

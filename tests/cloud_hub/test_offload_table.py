@@ -75,7 +75,7 @@ class Desk:
     def rows(self, begin: int = 0, end: int = 10_000) -> dict[str, dict[str, object]]:
         times = [moment_of(minute) for minute in (begin, end)]
         found = json.loads(self.text("--json", "--since", times[0], "--until", times[1]))
-        return {row["node"]: row for row in found}
+        return {row["node"]: row for row in (*found["nodes"], found["all"])}
 
 
 def one(label: int) -> Classes:
@@ -148,6 +148,30 @@ def test_what_was_held_back_is_taken_to_be_like_what_was_sent_for_that_reason(de
     assert isinstance(joint, dict)
     assert joint["value"] == pytest.approx((12 + 30 + 40 * 0.5 + 18 * 0.75) / 100)
     assert joint["low"] < joint["value"] - 0.2
+
+
+def test_all_nodes_together_have_a_row(desk: Desk) -> None:
+    for node, right in (("cam-1", 3), ("cam-2", 1)):
+        names = [desk.sample(1, edge=int(n < right), cloud=1, chance=True, node=node) for n in range(4)]
+        desk.label(dict.fromkeys(names, 1))
+        desk.report(1, report(1, counters(100, 4, 4)), node=node)
+    found = desk.rows()["all nodes"]
+    joint = found["joint_accuracy"]
+    assert isinstance(joint, dict)
+    assert (found["samples"], found["sent"], found["budget"], found["alarms"]) == (200, 8, None, [])
+    assert joint["value"] == pytest.approx((8 + 192 * 0.5) / 200)
+    assert "all nodes" in desk.text()
+
+
+def test_a_part_of_which_nothing_is_known_makes_the_interval_wider(desk: Desk) -> None:
+    names = [desk.sample(1, edge=1, cloud=1, chance=True) for _ in range(90)]
+    desk.report(1, report(1, counters(200, 90, 90) | {"reason.over budget": 10.0, "low_trust": 10.0}))
+    desk.label(dict.fromkeys(names, 1))
+    joint = desk.rows()["cam-1"]["joint_accuracy"]
+    assert isinstance(joint, dict)
+    assert joint["value"] == pytest.approx((190 + 5) / 200)
+    assert joint["high"] == 1.0
+    assert joint["low"] < 0.95
 
 
 def test_without_audits_nothing_is_said_of_what_was_kept(desk: Desk) -> None:

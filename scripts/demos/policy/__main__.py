@@ -16,7 +16,7 @@ from scripts.demos.policy.device import PHASES
 from scripts.demos.policy.prepare import prepare
 from scripts.demos.policy.story import Story
 
-SAMPLES = 300
+SAMPLES = 500
 ZEROS = ("lost", "dropped", "duplicated", "refused", "waiting")
 
 

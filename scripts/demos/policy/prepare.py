@@ -14,7 +14,7 @@ from scripts.demos.policy.device import PHASES
 
 CALIBRATION: Final = 500
 HELD_OUT: Final = 400
-EPOCHS: Final = 30
+EPOCHS: Final = 15
 
 NOISY: Final = 1
 """The device whose camera goes bad in the last phase."""

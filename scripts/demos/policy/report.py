@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from cloud_hub.offload.table import ALL
 from scripts.demos.digits.fleet import NODES, ROOT
 from scripts.demos.digits.report import lines_of
 from scripts.demos.policy.device import PHASES, number_of
@@ -27,7 +29,8 @@ def phases(folder: Path, prepared: Prepared, marks: Sequence[Marks], samples: in
     own = _own(folder, prepared, marks, samples)
     found: dict[str, dict[str, Row]] = {}
     for number, name in enumerate(PHASES):
-        rows = _table(folder, *marks[number])
+        shown = _table(folder, *marks[number])
+        rows = (*shown["nodes"], shown["all"])
         found[name] = {row["node"]: _row(row) | {"agent": own[row["node"]][number]} for row in rows}
     return found
 
@@ -36,14 +39,15 @@ def disagreements(found: Mapping[str, Mapping[str, Row]]) -> list[str]:
     """Where hub and agent say something different: counts must be equal, an estimate twice its interval is off."""
     problems = []
     for phase, rows in found.items():
-        if len(rows) != NODES:
+        if len(rows) != NODES + 1:
             problems.append(f"{phase}: the hub's table has {', '.join(rows) or 'nobody'}")
         for node, row in rows.items():
-            own, (low, high) = row["agent"], row["joint_interval"]
-            room = high - low + 1e-3
+            own = row["agent"]
             pairs = [(name, row[name], own[name]) for name in ("samples", "sent", "alarms")]
             problems += [f"{phase}, {node}: {name} {a} here, {b} there" for name, a, b in pairs if a != b]
-            if not low - room / 2 <= own["joint_accuracy"] <= high + room / 2:
+            low, high = row["joint_interval"] or (0.0, 1.0)
+            room = (high - low) / 2 + 1e-3
+            if not low - room <= own["joint_accuracy"] <= high + room:
                 problems.append(f"{phase}, {node}: joint accuracy {low:.3f} to {high:.3f}, not {own['joint_accuracy']}")
     return problems
 
@@ -51,14 +55,14 @@ def disagreements(found: Mapping[str, Mapping[str, Row]]) -> list[str]:
 def show(found: Mapping[str, Any], kept: Path | None) -> None:
     """The table, and what to try next."""
     title = f"three devices, {found['samples']} digits, seed {found['seed']}: what the hub's tables say"
-    table = Table("phase", "device", "rate", "budget", "joint accuracy [95 %]", "of the agent", "alarms", title=title)
+    table = Table("device", "rate", "budget", "joint accuracy", "agent's own", "alarms", title=title)
     for phase, rows in found["phases"].items():
+        table.add_section()
+        table.add_row(Text(phase, "bold"))
         for node, row in rows.items():
-            low, high = row["joint_interval"]
-            joint = f"{100 * row['joint_accuracy']:.1f} % \\[{100 * low:.1f}, {100 * high:.1f}]"
+            budget = "" if row["budget"] is None else f"{100 * row['budget']:.0f} %"
             own = f"{100 * row['agent']['joint_accuracy']:.1f} %"
-            alarms = ", ".join(row["alarms"])
-            table.add_row(phase, node, f"{100 * row['rate']:.1f} %", f"{100 * row['budget']:.0f} %", joint, own, alarms)
+            table.add_row(node, f"{100 * row['rate']:.1f} %", budget, _joint(row), own, ", ".join(row["alarms"]))
     console = Console()
     console.print(table)
     console.print(
@@ -77,20 +81,27 @@ def show(found: Mapping[str, Any], kept: Path | None) -> None:
         console.print(f"  {line}", soft_wrap=True, highlight=False)
 
 
-def _table(folder: Path, since: str, until: str) -> list[Row]:
+def _table(folder: Path, since: str, until: str) -> Row:
     command = (sys.executable, "-m", "cloud_hub.cli", "offload", "digits", "--json", "--since", since, "--until", until)
     config = ("--config", str(folder / "hub" / "hub.toml"))
-    found: list[Row] = json.loads(subprocess.run((*command, *config), cwd=ROOT, check=True, capture_output=True).stdout)
+    found: Row = json.loads(subprocess.run((*command, *config), cwd=ROOT, check=True, capture_output=True).stdout)
     return found
 
 
+def _joint(row: Row) -> str:
+    if row["joint_interval"] is None:
+        return "no audits"
+    low, high = row["joint_interval"]
+    return f"{100 * row['joint_accuracy']:.1f} % \\[{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def _row(row: Row) -> Row:
-    joint, agreement = row["joint_accuracy"] or {}, row["agreement"] or {}
+    joint, agreement = row["joint_accuracy"], row["agreement"]
     return {name: row[name] for name in ("samples", "sent", "budget", "audits", "bytes", "low_trust")} | {
         "rate": round(row["rate"], 4),
-        "joint_accuracy": round(joint.get("value", 0.0), 4),
-        "joint_interval": [round(joint.get(end, 0.0), 4) for end in ("low", "high")],
-        "agreement": round(agreement.get("value", 0.0), 4),
+        "joint_accuracy": joint and round(joint["value"], 4),
+        "joint_interval": joint and [round(joint[end], 4) for end in ("low", "high")],
+        "agreement": agreement and round(agreement["value"], 4),
         "alarms": [alarm["kind"] for alarm in row["alarms"]],
     }
 
@@ -117,7 +128,15 @@ def _own(folder: Path, prepared: Prepared, marks: Sequence[Marks], samples: int)
                 "samples": sum(number in edge for number in numbers), "sent": len(sent & set(numbers)),
                 "joint_accuracy": round(right / samples, 4), "alarms": kinds,
             })  # fmt: skip
+    found[ALL] = [_together([rows[phase] for rows in found.values()]) for phase in range(len(PHASES))]
     return found
+
+
+def _together(rows: Sequence[Row]) -> Row:
+    accuracy = sum(row["joint_accuracy"] for row in rows) / len(rows)
+    return {name: sum(row[name] for row in rows) for name in ("samples", "sent")} | {
+        "joint_accuracy": round(accuracy, 4), "alarms": [],
+    }  # fmt: skip
 
 
 def _alarms(log: str, marks: Sequence[Marks]) -> list[list[str]]:
