@@ -18,7 +18,7 @@ from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
-from messages.settings import SettingsError, beside
+from messages.settings import ConfigError, beside
 from messages.settings import load as read
 from messages.tensors import DTYPES
 
@@ -138,16 +138,9 @@ class HubSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     jobs: dict[str, JobSettings] = {}
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; the text has a line for each problem and names the field."""
-
-
 def load(path: Path) -> HubSettings:
     """Read and check a config file, and make its paths whole. Raises ConfigError."""
-    try:
-        settings = read(path, HubSettings)
-    except SettingsError as error:
-        raise ConfigError(str(error)) from error
+    settings = read(path, HubSettings)
     _check(settings)
     return _whole(settings, path)
 

@@ -20,7 +20,7 @@ from msgspec import json
 
 from cloud_hub import config
 from cloud_hub.broker.child import mosquitto_program
-from cloud_hub.config import ConfigError, HubSettings, JobSettings
+from cloud_hub.config import HubSettings, JobSettings
 from cloud_hub.store import schema
 from cloud_hub.store.folder import DATABASE
 from cloud_hub.store.protocol import Waiting
@@ -35,6 +35,7 @@ from messages.host import checks, findings, folder
 from messages.host.findings import Finding, fail, ok, warn
 from messages.host.folder import FolderError, there
 from messages.host.leftovers import reading
+from messages.settings import ConfigError
 from messages.shapes import NodeStatus, Receipt
 from messages.tensors import pack
 

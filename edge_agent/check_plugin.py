@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import convert, structs
 
 from edge_agent import check_source, config, jobs, plugins
-from edge_agent.config import ConfigError, JobSettings
+from edge_agent.config import JobSettings
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
 from edge_agent.plugins import PluginError, PluginFailed
@@ -22,7 +22,7 @@ from edge_agent.policies.rules import INVALID, Decision, threshold
 from edge_agent.values import as_value
 from messages.host.findings import Finding, fail, ok, warn
 from messages.host.plug_ins import p50_ms
-from messages.settings import beside
+from messages.settings import ConfigError, beside
 from messages.shapes import Box, Boxes, Classes, Prediction, Scalar, Text, Value
 from messages.tensors import DTYPES
 

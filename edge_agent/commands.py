@@ -61,8 +61,8 @@ def _complete(parser: argparse.ArgumentParser) -> int:
 
 def _run(path: str, *, check_only: bool) -> int:
     from edge_agent.agent import Agent
-    from edge_agent.config import ConfigError
     from messages.host.folder import FolderError
+    from messages.settings import ConfigError
 
     try:
         agent = Agent.from_config(path)

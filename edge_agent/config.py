@@ -16,7 +16,7 @@ from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
 from messages.encodings import Name
-from messages.settings import SettingsError, beside
+from messages.settings import ConfigError, beside
 from messages.settings import load as read
 from messages.signing import BadKey, PublicKey, public_key
 
@@ -129,10 +129,6 @@ class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     jobs: dict[str, JobSettings] = {}
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; the text is one line that names the field."""
-
-
 def check(settings: AgentSettings) -> None:
     """What types cannot say. Raises ConfigError."""
     try:
@@ -154,10 +150,7 @@ def check(settings: AgentSettings) -> None:
 
 def load(path: Path) -> AgentSettings:
     """Read and check a config file. Raises ConfigError."""
-    try:
-        settings = read(path, AgentSettings)
-    except SettingsError as error:
-        raise ConfigError(str(error)) from error
+    settings = read(path, AgentSettings)
     check(settings)
     trusted(settings, path)
     return settings

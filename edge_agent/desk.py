@@ -81,13 +81,12 @@ def _command(commands: Commands, name: str, said: str, handle: Callable[..., int
 
 
 def _run(handle: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
-    from edge_agent.config import ConfigError
     from messages.host.folder import FolderError, InUse
-    from messages.settings import SettingsError
+    from messages.settings import ConfigError
 
     try:
         return handle(given)
-    except (ConfigError, SettingsError) as error:
+    except ConfigError as error:
         return _fail(CONFIG, str(error))
     except InUse:
         return _fail(FAILED, "the agent runs, and would not notice: stop it, then try again")

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import structs
 
 from edge_agent import config, jobs, naming, plugins, storage
-from edge_agent.config import AgentSettings, ConfigError
+from edge_agent.config import AgentSettings
 from edge_agent.core.exchange import NodeOptions
 from edge_agent.core.node import NodeCore
 from edge_agent.jobs import Job
@@ -34,7 +34,7 @@ from messages.host import checks, findings, folder
 from messages.host.findings import Finding, fail, ok, warn
 from messages.host.folder import FolderError, there
 from messages.host.leftovers import moment, reading
-from messages.settings import beside
+from messages.settings import ConfigError, beside
 from messages.shapes import Envelope, Link, Receipt
 
 EXAMPLE: Final = "configs/agent.toml"

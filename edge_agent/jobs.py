@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_agent import plugins
-from edge_agent.config import ConfigError, JobSettings
+from edge_agent.config import JobSettings
 from edge_agent.encoding import INLINE_S, Encoder, Encoding
 from edge_agent.engines import load
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
@@ -22,7 +22,7 @@ from edge_agent.sources import known
 from edge_agent.sources.known import Source
 from edge_agent.values import as_value
 from messages.offload.shapes import Network, OffloadPolicy
-from messages.settings import beside
+from messages.settings import ConfigError, beside
 from messages.shapes import Classes, Prediction, Tensor, Value
 from messages.tensors import DTYPES
 

@@ -33,8 +33,8 @@ class _NotASection(Exception):
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class SettingsError(Exception):
-    """The settings cannot be used. The text has one line for each problem, ready for a person."""
+class ConfigError(Exception):
+    """The configuration cannot be used. The text has one line for each problem, and names file and field."""
 
 
 class Gathered(NamedTuple):
@@ -49,12 +49,12 @@ class Gathered(NamedTuple):
 
 
 def load(path: Path, shape: type[T], *, environ: Mapping[str, str] = os.environ) -> T:
-    """Read a settings file. Raises SettingsError."""
+    """Read a settings file. Raises ConfigError."""
     return msgspec.convert(gather(path, shape, environ).data, shape)
 
 
 def gather(path: Path, shape: type[msgspec.Struct], environ: Mapping[str, str]) -> Gathered:
-    """What can be converted to `shape`, and where it comes from. Raises SettingsError.
+    """What can be converted to `shape`, and where it comes from. Raises ConfigError.
 
     Of the environment only variables count that name a first level which `shape` has: one environment may serve
     several programs. A value is read as TOML, or is taken as it stands where the setting is a string.
@@ -63,12 +63,12 @@ def gather(path: Path, shape: type[msgspec.Struct], environ: Mapping[str, str]) 
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from error
+        raise ConfigError(f"{path}: not TOML: {error}") from error
     sources: dict[Key, str] = {}
     wrong = _override(data, shape, environ, sources)
     wrong += [_said(problem, path, text, sources) for problem in check(data, shape)]
     if wrong:
-        raise SettingsError("\n".join(wrong))
+        raise ConfigError("\n".join(wrong))
     return Gathered(text, data, sources)
 
 
@@ -81,11 +81,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
+        raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"{path}: not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}"
-        ) from error
+        raise ConfigError(f"{path}: not UTF-8 text: byte {error.start} is 0x{error.object[error.start]:02x}") from error
 
 
 def _override(

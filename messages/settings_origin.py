@@ -26,7 +26,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def settings(path: Path, shape: type[msgspec.Struct], *, environ: Mapping[str, str] = os.environ) -> list[Setting]:
-    """Every setting that is in force, in the order of the struct. Raises SettingsError."""
+    """Every setting that is in force, in the order of the struct. Raises ConfigError."""
     gathered = gather(path, shape, environ)
     plain = msgspec.to_builtins(msgspec.convert(gathered.data, shape))
     return [Setting(".".join(key), _shown(key[-1], value), _origin(key, path, gathered))

@@ -18,11 +18,12 @@ from cloud_hub.cli.labels import labels
 from cloud_hub.cli.offload import calibrate, offload
 from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, read
 from cloud_hub.cli.run import serve
-from cloud_hub.config import ConfigError, HubSettings, load
+from cloud_hub.config import HubSettings, load
 from cloud_hub.web.server import WebError
 from messages.bus.settings import MqttSettings
 from messages.host import logs
 from messages.host.folder import FolderError
+from messages.settings import ConfigError
 
 app = typer.Typer(help="The hub: big models behind many small agents.", no_args_is_help=True, add_completion=True,
                   pretty_exceptions_enable=False)  # fmt: skip

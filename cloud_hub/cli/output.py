@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cloud_hub.config import ConfigError, HubSettings, load
+from cloud_hub.config import HubSettings, load
 from cloud_hub.store.folder import reading
 from messages.host import findings, logs
 from messages.host.findings import Finding
 from messages.host.folder import FolderError, InUse
 from messages.host.leftovers import cells
-from messages.settings import SettingsError
+from messages.settings import ConfigError
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def told() -> Iterator[None]:
     """Turn what may go wrong in a command into its words and its exit code."""
     try:
         yield
-    except (ConfigError, SettingsError) as error:
+    except ConfigError as error:
         fail(CONFIG, str(error))
     except InUse:
         fail(FAILED, "the hub runs, and would not notice: stop it, then try again")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cloud_hub.config import ConfigError, HubSettings, job_specs, load, options
+from cloud_hub.config import HubSettings, job_specs, load, options
 from messages.delivery.rows import Kind
+from messages.settings import ConfigError
 
 
 def read(folder: Path, text: str) -> HubSettings:

@@ -9,11 +9,11 @@ import pytest
 
 from edge_agent import config
 from edge_agent.agent import Agent
-from edge_agent.config import ConfigError
 from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.codec import encode
 from messages.offload.shapes import Network, Pool, Terms
+from messages.settings import ConfigError
 from messages.shapes import Desired
 from tests.edge_agent.test_agent import agent_of
 from tests.support.messages import SIGNER

@@ -28,7 +28,7 @@ from messages.bus.protocol import Connected
 from messages.codec import encode_body
 from messages.delivery.rows import Draft, Kind
 from messages.host.findings import Finding, State
-from messages.settings import SettingsError, load
+from messages.settings import ConfigError, load
 from messages.shapes import Report
 from tests.support.authority import Authority
 from tests.support.brokers import RunningBroker, amqtt_broker, mosquitto
@@ -509,6 +509,6 @@ def test_no_settings_break_the_doctor(tmp_path_factory: pytest.TempPathFactory, 
 
 def words_of(path: Path) -> int:
     """How many lines reading the settings complains with."""
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(path, AgentSettings, environ={})
     return len(str(caught.value).splitlines())

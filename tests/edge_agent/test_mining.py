@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from edge_agent.agent import Agent
-from edge_agent.config import ConfigError, load
+from edge_agent.config import load
 from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.codec import encode
+from messages.settings import ConfigError
 from messages.shapes import Answer, Classes
 from tests.support.events import until
 from tests.support.scripted_hub import ScriptedHub

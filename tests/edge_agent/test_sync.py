@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import ConfigError
 from edge_agent.jobs import SampleError
 from edge_agent.sync import SyncAgent, SyncAnswer
 from messages.host.folder import FolderError
+from messages.settings import ConfigError
 from messages.shapes import Classes, Prediction
 from tests.edge_agent.test_on_mosquitto import hub_on
 from tests.support.brokers import ROOT, RunningBroker, mosquitto

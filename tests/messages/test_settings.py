@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from messages.settings import SettingsError, beside, load
+from messages.settings import ConfigError, beside, load
 
 
 class Level(StrEnum):
@@ -60,7 +60,7 @@ def file(tmp_path: Path) -> Path:
 def said(file: Path, text: str, environ: dict[str, str] | None = None, shape: type[Struct] = Shape) -> list[str]:
     """What the error says, without the folder."""
     file.write_text(text)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(file, shape, environ=environ or {})
     return str(caught.value).replace(f"{file.parent}/", "").splitlines()
 
@@ -145,15 +145,15 @@ def test_a_struct_may_refuse_a_combination(file: Path) -> None:
 
 
 def test_a_file_that_is_not_there(file: Path) -> None:
-    with pytest.raises(SettingsError, match=r"agent\.toml: No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"agent\.toml: No such file or directory$"):
         load(file, Shape, environ={})
 
 
 def test_a_folder_and_bytes_that_are_not_text(file: Path) -> None:
-    with pytest.raises(SettingsError, match="Is a directory$"):
+    with pytest.raises(ConfigError, match="Is a directory$"):
         load(file.parent, Shape, environ={})
     file.write_bytes(b"node = '\xff'")
-    with pytest.raises(SettingsError, match="not UTF-8 text: byte 8 is 0xff$"):
+    with pytest.raises(ConfigError, match="not UTF-8 text: byte 8 is 0xff$"):
         load(file, Shape, environ={})
 
 
@@ -202,5 +202,5 @@ def test_paths_are_relative_to_the_file(file: Path, monkeypatch: pytest.MonkeyPa
 def test_any_text_loads_or_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     file = tmp_path_factory.getbasetemp() / "any.toml"
     file.write_text(text)
-    with pytest.raises(SettingsError, match=r"any\.toml"):
+    with pytest.raises(ConfigError, match=r"any\.toml"):
         load(file, Shape, environ={})

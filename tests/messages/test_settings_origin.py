@@ -6,7 +6,7 @@ import pytest
 
 from cloud_hub.config import HubSettings
 from edge_agent.config import AgentSettings
-from messages.settings import FIRST_LEVELS, SettingsError
+from messages.settings import FIRST_LEVELS, ConfigError
 from messages.settings_origin import lines, settings
 
 TEXT = """node = "cam"
@@ -58,7 +58,7 @@ def test_as_text_it_is_one_line_for_each_setting(file: Path) -> None:
 
 def test_wrong_settings_are_refused_as_everywhere(file: Path) -> None:
     file.write_text("")
-    with pytest.raises(SettingsError, match=r"agent\.toml: node: missing"):
+    with pytest.raises(ConfigError, match=r"agent\.toml: node: missing"):
         settings(file, AgentSettings, environ={})
 
 
