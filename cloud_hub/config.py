@@ -3,9 +3,9 @@
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from cloud_hub.broker.settings import BrokerSettings
 from cloud_hub.ingest.exchange import HubOptions
@@ -18,7 +18,7 @@ from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
-from messages.settings import ConfigError, beside
+from messages.settings import ConfigError, Count, Seconds, beside
 from messages.settings import load as read
 from messages.tensors import DTYPES
 
@@ -44,12 +44,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     token_file: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ValueError(f"port {self.port}: use 0 to 65535")
         if not self.token_file and not _loopback(self.host):
             raise ValueError(f"host {self.host!r}: other machines can reach it, so it needs a token_file")
 
@@ -68,16 +66,10 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     disk_reserve: int = 256 << 20
     quarantine_rows: int = 1_000
     dead_rows: int = 10_000
-    credit: int = 256
-    budget: int = 8_192
-    retry_s: float = 10.0
+    credit: Annotated[int, Meta(ge=4)] = 256
+    budget: Annotated[int, Meta(ge=4)] = 8_192
+    retry_s: Seconds = 10.0
     answers: Caps = Caps(rows=1_000_000, bytes=1 << 30)
-
-    def __post_init__(self) -> None:
-        if self.credit < 4 or self.budget < 4:
-            raise ValueError("credit and budget: at least 4, or nothing moves")
-        if self.retry_s <= 0.0:
-            raise ValueError(f"retry_s {self.retry_s}: use more than 0")
 
 
 class InputSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,11 +98,11 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     predictor: str = ""
     model: str = ""
     input: InputSettings | None = None
-    batch_size: int = 32
-    batch_wait_ms: float = 0.0
-    workers: int = 1
-    timeout_s: float = 60.0
-    load_timeout_s: float = 300.0
+    batch_size: Count = 32
+    batch_wait_ms: Annotated[float, Meta(ge=0.0)] = 0.0
+    workers: Count = 1
+    timeout_s: Seconds = 60.0
+    load_timeout_s: Seconds = 300.0
     recalibrate: Recalibration | None = None
 
     def __post_init__(self) -> None:
@@ -118,10 +110,6 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f'predictor {self.predictor!r}: write it as "module:name"')
         if self.model and not self.predictor:
             raise ValueError("model: a model needs a predictor that runs it")
-        if self.batch_size < 1 or self.workers < 1:
-            raise ValueError("batch_size and workers: at least 1")
-        if self.batch_wait_ms < 0.0 or self.timeout_s <= 0.0 or self.load_timeout_s <= 0.0:
-            raise ValueError("batch_wait_ms is never negative, timeout_s and load_timeout_s are more than 0")
 
 
 class HubSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

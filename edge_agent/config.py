@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from edge_agent.encoding import Encoding
 from edge_agent.plugins import Spec
@@ -59,11 +59,11 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     sink: str = ""
     policy: Spec = "cross_entropy"
     order: Literal["inference-then-mining", "mining-then-inference"] = "inference-then-mining"
-    deadline_s: float = 1.0
+    deadline_s: Annotated[float, Meta(ge=0.0)] = 1.0
     encoding: Name | Encoding = ""
     keep: Keep | None = None
     restart: Literal["never", "on-failure", "always"] = "on-failure"
-    silence_s: float = 60.0
+    silence_s: Annotated[float, Meta(ge=0.0)] = 60.0
 
 
 class AppsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,11 +78,9 @@ class AppsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     password_file: str = ""
     ca_file: str = ""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    credit: int = 64
+    credit: Annotated[int, Meta(ge=1, le=10_000)] = 64
 
     def __post_init__(self) -> None:
-        if not 1 <= self.credit <= 10_000:
-            raise ValueError(f"credit {self.credit}: use 1 to 10000")
         try:
             self.mqtt  # noqa: B018  # made to be checked
         except ValueError as error:
@@ -121,7 +119,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     namespace: str = "default"
     data_dir: str = "data"
     payload: Format = Format.MSGPACK
-    beat_s: float = 30.0
+    beat_s: Annotated[float, Meta(ge=0.1)] = 30.0
     outbox: OutboxSettings = OutboxSettings()
     pace: Pace = Pace()
     apps: AppsSettings | None = None
@@ -138,14 +136,9 @@ def check(settings: AgentSettings) -> None:
             checked(name, "job")
     except BadTopic as error:
         raise ConfigError(str(error)) from error
-    if not settings.beat_s >= 0.1:
-        raise ConfigError(f"beat_s is {settings.beat_s}: at least 0.1 s")
     for name, job in settings.jobs.items():
         if not job.model and not job.engine:
             raise ConfigError(f"jobs.{name}: name a model file (model) or an engine plug-in (engine)")
-        for field in ("silence_s", "deadline_s"):
-            if not getattr(job, field) >= 0.0:
-                raise ConfigError(f"jobs.{name}.{field} is {getattr(job, field)}: at least 0 s")
 
 
 def load(path: Path) -> AgentSettings:

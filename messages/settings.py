@@ -9,12 +9,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from messages.settings_check import Key, Problem, check, element, unknown
 from messages.settings_lines import line_of
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Word = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
+"""What settings are bounded by, so that a number beyond is named with its file and line."""
 
 PREFIX = "SKERRY_"
 """`SKERRY_<SECTION>__<KEY>` overrides `key` in `[section]`; `SKERRY_<KEY>` a key outside of any section."""

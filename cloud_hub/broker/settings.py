@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from messages.channels import HUB, app_grants, checked
+from messages.settings import Word
 
 APP_PREFIX: Final = "app@"
 """What an app's user name begins with: so it can never be a node's, whose topics come with its name."""
@@ -29,7 +30,7 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     listen: str = "127.0.0.1"
-    port: int = 1883
+    port: Word = 1883
     namespace: str = "default"
     accounts: dict[str, str] = {}
     apps: dict[str, AppAccess] = {}
@@ -47,8 +48,6 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             self.grants_of(app)
         if self.apps and not self.accounts:
             raise ValueError("apps: without accounts anyone on this machine may do everything; name accounts too")
-        if not 1 <= self.port <= 65_535:
-            raise ValueError(f"port {self.port}: use 1 to 65535")
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file belong together: one is missing")
         if not self.loopback and not self.accounts:

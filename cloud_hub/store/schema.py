@@ -87,7 +87,7 @@ def _figures(database: Database) -> None:
         database.execute(statement)
 
 
-class NewerDatabase(Exception):
+class NewerDatabase(sqlite3.DatabaseError):
     """The database was written by a later version of the hub."""
 
 

@@ -1,11 +1,14 @@
-"""A program's own folder on disk, and the lock that keeps a second process out of it."""
+"""A program's own folder on disk: the lock that keeps a second process out of it, and the database that lies there."""
 
 import errno
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from messages.delivery.sqlite import connect
 
 
 class FolderError(Exception):
@@ -24,6 +27,24 @@ def locked(folder: Path, program: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def database(file: Path, *, full: bool) -> Iterator[sqlite3.Connection]:
+    """A connection to a program's database; with `full` every commit survives a power cut. Raises FolderError."""
+    with named(file):
+        connection = connect(file, full=full)
+    with closing(connection):
+        yield connection
+
+
+@contextmanager
+def named(file: Path) -> Iterator[None]:
+    """Say of which file it is that SQLite complains. Raises FolderError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise FolderError(f"{file}: {error}") from error
 
 
 def there(path: Path) -> bool:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from messages.codec import Format, form_of
 from messages.delivery.rows import Draft, Entry, Kind, Outcome
 from messages.delivery.sqlite import SqliteStore
-from messages.host.folder import FolderError, there
+from messages.host.folder import FolderError, named, there
 
 Table = Literal["dead_letters", "quarantine"]
 
@@ -67,11 +67,9 @@ def reading(file: Path, program: str) -> sqlite3.Connection:
     """A connection that only reads, beside a program that runs or not. Raises FolderError."""
     if not there(file):
         raise FolderError(f"{file}: is not there; has this {program} ever run?")
-    try:
+    with named(file):
         connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         connection.execute("SELECT count(*) FROM outbox WHERE id < 0")
-    except sqlite3.Error as error:
-        raise FolderError(f"{file}: {error}") from error
     return connection
 
 
