@@ -25,8 +25,8 @@ def test_dead_letters_are_listed_shown_dropped_and_retried(file: Path) -> None:
     listed = agent("dead-letters", "list", "--config", file, "--limit", 2)
     assert listed.stdout.splitlines() == [
         "id  at                         peer  path       job     key    reason            size",
-        f"1   {moment(AT)}  hub   up/report  digits  key-0  refused: no good  63",
-        f"2   {moment(AT + 60_000)}  hub   up/report  digits  key-1  refused: no good  63",
+        f"1   {moment(AT)}  hub   up/report  digits  key-0  refused: no good  79",
+        f"2   {moment(AT + 60_000)}  hub   up/report  digits  key-1  refused: no good  79",
         "more: --after 2",
     ]
     rest = agent("dead-letters", "list", "--config", file, "--after", 2, "--json", "--job", "digits")
