@@ -12,7 +12,7 @@ from msgspec import json as encoding
 from msgspec import structs
 
 from cloud_hub.calibration import Candidate, Fitted
-from cloud_hub.config import ConfigError, load
+from cloud_hub.config import load
 from cloud_hub.jobs.recalibration import News, Spec, due
 from cloud_hub.offload.again import Again
 from cloud_hub.offload.examples import of_file
@@ -21,6 +21,7 @@ from cloud_hub.offload.refit import again
 from cloud_hub.store.folder import opened, reading
 from messages.codec import decode
 from messages.offload.shapes import OffloadPolicy
+from messages.settings import ConfigError
 from messages.shapes import NodeStatus
 from tests.support.big_models import write_models
 from tests.support.calibrations import MODEL, audits, labelled
