@@ -1,5 +1,6 @@
 """Alarms: when the world has changed, when it is back, and when what should be sent is more than may be."""
 
+from math import erfc, inf, sqrt
 from typing import Final, Literal
 
 from msgspec import structs
@@ -17,11 +18,14 @@ _RECENT: Final = 1.0 / 50.0
 """The weight of the newest sample in the share of shifted ones among the last, about 50."""
 
 _BACK: Final = 0.25
-"""An alarm ends when that share has fallen to this part of its highest since the alarm began, """
+"""An alarm ends when that share has fallen to this part of the way from its highest back to what is usual, """
 
 _LEAST: Final = 50
 """and no sooner than so many samples after that."""
 
+
+_NEAR: Final = 1.0
+"""While an alarm holds, what lies nearer to the new world than to the old counts as shifted, from here on."""
 
 _RUN: Final = range(6, 17)
 """So many shifted samples in a row are reason enough to look for a change at once."""
@@ -68,12 +72,16 @@ class Alarms:
 
 
 class Shift:
-    """Watches a standardised signal for a rise, and the share of shifted samples for the end of it."""
+    """Watches a standardised signal for a rise, and the share of shifted samples for the end of it.
+
+    While an alarm `holds`, a signal above `limit` is that of a shifted sample too.
+    """
 
     def __init__(self) -> None:
         self.holds = False
+        self.limit = inf
         self._detector = Adwin()
-        self._recent = self._highest = 0.0
+        self._recent = self._highest = self._calm = 0.0
         self._samples = self._run = 0
 
     def add(self, signal: float, *, shifted: bool) -> None:
@@ -84,6 +92,9 @@ class Shift:
         if self.holds:
             self._samples += 1
             self._highest = max(self._highest, self._recent)
-            self.holds = self._samples < _LEAST or self._recent > _BACK * self._highest
+            self.holds = self._samples < _LEAST or self._recent > self._calm + _BACK * (self._highest - self._calm)
+            self.limit = self.limit if self.holds else inf
         elif change is not None and change[1] >= max(RISE, change[0] + RISE):
             self.holds, self._highest, self._samples = True, self._recent, 0
+            self.limit = max(_NEAR, 0.5 * (change[0] + change[1]))
+            self._calm = 0.5 * erfc(self.limit / sqrt(2.0))

@@ -89,10 +89,12 @@ class Offload:
 
     def decide(self, value: Any, x: Any, moment: Moment) -> Decision:
         """What to do with a sample, from the edge model's result and the sample itself. Never raises."""
-        limits, alarmed = self._limits, self._alarmed
-        share = limits.come(moment, alarmed=alarmed)
+        limits = self._limits
+        share = limits.come(moment, alarmed=self._alarmed)
         audit = self._random.random() < limits.audits(share)  # before all else, so that audits are unbiased
         seen = self._look(value, x)
+        if seen.far is not None and seen.far > self._shift.limit:
+            seen = seen._replace(shifted=True)
         rank = 1.0 if seen.problem else self._ranks.of(seen.score)
         self._watch(seen, rank, moment.at)
         urgent = seen.shifted or bool(seen.problem)
@@ -102,7 +104,7 @@ class Offload:
             if not wanted:  # else the floor holds it back
                 limits.leave(share)
             return Decision(False, "easy", rank)
-        held = limits.hold(moment, share, urgent=urgent, audit=audit, alarmed=alarmed and seen.shifted)
+        held = limits.hold(moment, share, urgent=urgent, audit=audit, alarmed=self._alarmed and seen.shifted)
         if held:
             self._doubt(seen, moment.at)
             return Decision(False, held if hard else "easy", rank, low_trust=urgent or (hard and limits.promises))

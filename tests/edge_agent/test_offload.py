@@ -190,6 +190,17 @@ def test_an_emergency_sends_what_has_shifted_and_nothing_else() -> None:
     assert share(far[60:]) == pytest.approx(0.5, abs=0.05)
 
 
+def test_while_an_alarm_holds_what_is_nearer_to_the_new_world_is_shifted_too() -> None:
+    policy = offload(fitted(gate=True), budget=0.1, emergency=1.0)
+    rng = np.random.default_rng(6)
+    for i, score in enumerate(evenly(1000)):
+        one(policy, scored(score), rng.normal(size=1).astype("float32"), at=i)
+    near = np.array([2.9], np.float32)  # within the gate, but no sample of calibration is always so far away
+    far = stream(policy, evenly(200), near)
+    assert share(far[100:]) == 1.0
+    assert {decision.reason for decision in far[100:]} == {"shifted"}
+
+
 def test_a_gate_that_changes_ends_the_alarm() -> None:
     policy, _ = shifted()
     policy.adopt(fitted())

@@ -1,6 +1,6 @@
 """Samples one after the other, as a device sees them: whether the budget holds, and a change of the world is noticed.
 
-The policy is plain, the margin with a gate on pooled pixels: what is measured is control, not choice.
+The policy is plain, the margin with a gate: what is measured is control, not choice.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,12 @@ from typing import Final
 import numpy as np
 from msgspec import structs
 
+from cloud_hub.calibration import Calibration, calibrate
 from edge_agent.policies.limits import Moment
 from edge_agent.policies.offload import Offload
-from messages.offload import features, score
 from messages.offload.features import Array
-from messages.offload.shapes import Certainty, Gate, OffloadPolicy, Pool, Terms
+from messages.offload.shapes import OffloadPolicy, Terms
 from messages.shapes import Classes
-from messages.tensors import pack
 from scripts.benches import Plan, Row
 from scripts.benches.policy import data
 from scripts.benches.policy.data import Rows, World
@@ -32,7 +31,6 @@ SOON: Final = 100
 MILD, STRONG = 0.08, 0.2
 """The standard deviation of the noise on every pixel, which are from 0 to 1."""
 
-POOL: Final = Pool(shape=(28, 28), grid=(7, 7))
 SEGMENTS: Final = (("clean", 0.2), ("noisy", 0.2), ("noisy", 0.05), ("clean", 0.05), ("clean", 0.4), ("skewed", 0.2))
 """The world and the budget of each 1,000 samples."""
 
@@ -86,13 +84,9 @@ def shift(plan: Plan) -> Iterator[Row]:
 
 
 def plain(world: World, terms: Terms) -> OffloadPolicy:
-    """The margin as score, with the sketch and the gate of the world's calibration samples."""
-    scores = score.scorer(Certainty())(world.calibration.probs, None)
-    sketch = np.quantile(scores, np.linspace(0.0, 1.0, 257)).astype(np.float32)
-    return OffloadPolicy(
-        job="bench", version=1, model="bench", pool=POOL, sketch=pack(sketch), terms=terms,
-        gate=_gate(features.pooler(POOL)(world.calibration.x)),
-    )  # fmt: skip
+    """What is fitted without labels: the margin as score, a sketch, and a gate."""
+    base = OffloadPolicy(job="bench", version=1, model="bench", terms=terms)
+    return calibrate(Calibration(probs=world.calibration.probs, x=world.calibration.x), base).policy
 
 
 def decided(policy: Offload, rows: Rows) -> Array:
@@ -131,14 +125,3 @@ def _drawn(world: World, kind: str, rng: np.random.Generator) -> Rows:
     weights = np.where(np.isin(test.y, (3, 5, 8)) & (kind == "skewed"), 10.0, 1.0)
     rows = test.take(rng.choice(len(test), LENGTH, p=weights / weights.sum()))
     return world.see(data.noise(rows.x, MILD, int(rng.integers(1 << 30))), rows.y) if kind == "noisy" else rows
-
-
-def _gate(pooled: Array) -> Gate:
-    mean, covariance = pooled.mean(axis=0), np.cov(pooled.T)
-    values, vectors = np.linalg.eigh(covariance + 1e-5 * np.trace(covariance) / len(mean) * np.eye(len(mean)))
-    whiten = vectors / np.sqrt(values)
-    far = np.sqrt((((pooled - mean) @ whiten) ** 2).sum(axis=1))
-    return Gate(
-        mean=pack(mean.astype(np.float32)), whiten=pack(whiten.astype(np.float16)),
-        threshold=float(np.quantile(far, 0.99)), location=float(np.log(far).mean()), scale=float(np.log(far).std()),
-    )  # fmt: skip
