@@ -9,7 +9,7 @@ from messages.offload.shapes import Promise, Terms
 OVER_BUDGET: Final = "over budget"
 LINK_DOWN: Final = "link down"
 
-_HARD: Final = 0.6
+_HARD: Final = 0.4
 """This part of a burst is not for what is urgent."""
 
 Offline = Literal["keep", "skip"]

@@ -44,10 +44,13 @@ class Look:
 
     def __call__(self, value: Any, x: Any) -> Seen:
         """Look at a result and its sample. Never raises, whatever they are."""
-        with np.errstate(all="ignore"):  # what is not finite is seen as that
+        try:
             pooled = self._pooled(x)
+            shifted, far = self._placed(pooled)
             problem, score = self._judged(value, pooled)
-            return Seen(problem, score, *self._placed(pooled))
+        except (FloatingPointError, RuntimeWarning):  # where the program made errors of NumPy's warnings
+            return Seen(features.INVALID, 0.0, self._gate is not None, None if self._gate is None else FAR)
+        return Seen(problem, score, shifted, far)
 
     def _pooled(self, x: Any) -> Array | None:
         if self._pool is None or not isinstance(x, np.ndarray) or x.shape != self._shape or x.dtype.kind not in "fiub":

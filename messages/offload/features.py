@@ -67,7 +67,8 @@ def of_classes(p: Array) -> list[Array]:
 
     The three highest and the margin; up to 32 classes also each probability and its logarithm.
     """
-    ordered = np.sort(p, axis=-1)
+    ordered = p.copy()
+    ordered.sort(axis=-1)
     parts = [ordered[..., -TOP:], ordered[..., -1:] - ordered[..., -2:-1]]
     if p.shape[-1] <= MOST_CLASSES:
         parts += [p, np.log(np.maximum(p, _TINY))]

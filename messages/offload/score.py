@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import sqrt, tanh
+from math import exp, sqrt, tanh
 from typing import Any, Final
 
 import numpy as np
@@ -66,8 +66,11 @@ def _network(score: Network) -> Scorer:
             parts.append(pooled)
         flow: Array = np.concatenate(parts, axis=-1, dtype=np.float32)
         for weights, bias in hidden:
-            flow = np.maximum(flow.dot(weights) + bias, _ZERO)
-        out = flow.dot(last) + last_bias
+            flow = flow.dot(weights)
+            flow += bias
+            np.maximum(flow, _ZERO, out=flow)
+        out = flow.dot(last)
+        out += last_bias
         if out.shape[-1] == 1:
             return out[..., 0]
         edge = _logistic(out[..., 1]) if out.shape[-1] == 2 else _agreed(out[..., 1:], p)
@@ -78,13 +81,17 @@ def _network(score: Network) -> Scorer:
 
 def _logistic(logits: Array) -> Any:
     """By way of the hyperbolic tangent, which overflows nowhere."""
-    return 0.5 + 0.5 * (np.tanh(0.5 * logits) if logits.ndim else tanh(0.5 * logits))
+    return 0.5 + 0.5 * (np.tanh(0.5 * logits) if logits.ndim else tanh(0.5 * logits.item()))
 
 
 def _agreed(logits: Array, p: Array) -> Any:
     """What a second opinion, logits (..., classes), gives the class that the first holds most likely."""
-    powers = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
     chosen = p.argmax(axis=-1)
+    if logits.ndim == 1 and len(logits) <= features.MOST_CLASSES:  # so few are faster without NumPy
+        few = logits.tolist()
+        highest = max(few)
+        return exp(few[chosen] - highest) / sum([exp(logit - highest) for logit in few])
+    powers = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
     power = powers.item(chosen) if powers.ndim == 1 else powers[np.arange(len(powers)), chosen]
     return power / np.add.reduce(powers, axis=-1)
 
