@@ -10,7 +10,6 @@ import sqlite3
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,13 +27,12 @@ from cloud_hub.workers.frames import Load
 from cloud_hub.workers.process import ModelBroken, WorkerDied, WorkerProcess
 from messages import channels
 from messages.bus import checkup
-from messages.bus.checkup import Post
+from messages.bus.checkup import Client, Post
 from messages.bus.settings import MqttSettings
 from messages.codec import encode
 from messages.host import checks, findings, folder
-from messages.host.findings import Finding, fail, ok, warn
-from messages.host.folder import FolderError, there
-from messages.host.leftovers import reading
+from messages.host.clock import Clock
+from messages.host.findings import Finding, cure, fail, ok, warn
 from messages.settings import ConfigError
 from messages.shapes import NodeStatus, Receipt
 from messages.tensors import pack
@@ -62,14 +60,9 @@ class Setup:
         return Path(self.settings.data_dir)
 
 
-def wall_clock() -> int:
-    """The machine's clock in ms."""
-    return time.time_ns() // 1_000_000
-
-
-def examine(file: Path, *, now: Callable[[], int] = wall_clock) -> list[Finding]:
+def examine(file: Path, *, now: Callable[[], int] = Clock.at) -> list[Finding]:
     """All findings, in the order in which a person should act."""
-    found = [checks.packages("hub"), checks.shadows(file.resolve().parent), checks.clock(now(), [file])]
+    found = checks.machine(file, now(), "hub")
     try:
         settings = config.load(file)
     except ConfigError as error:
@@ -92,33 +85,16 @@ def _secrets(setup: Setup) -> Iterable[Finding]:
 
 
 def _data(setup: Setup) -> Iterable[Finding]:
-    file = setup.data / DATABASE
     yield checks.data_folder(setup.data, "hub", running=setup.running)
-    found = checks.database(file, "hub", running=setup.running)
-    yield _version(file) if there(file) and not found.problem else found
+    yield checks.database(setup.data / DATABASE, "hub", running=setup.running, look=schema.check)
     yield checks.disk(setup.data, setup.settings.limits.disk_reserve, "limits.disk_reserve")
 
 
-def _version(file: Path) -> Finding:
-    with closing(reading(file, "hub")) as reader:
-        try:
-            schema.check(reader)
-        except schema.NewerDatabase as error:
-            return fail("database", f"{file}: {error}", "pip install --upgrade 'skerry[hub]', or use another data_dir")
-    return ok("database")
-
-
 def _kept(setup: Setup) -> Iterable[Finding]:
-    """What the database tells, read beside a hub that runs or not."""
-    file = setup.data / DATABASE
-    if not there(file):
-        return []
-    try:
-        with closing(reading(file, "hub")) as reader:
-            left = [checks.left(reader, table, "cloud-hub") for table in ("dead_letters", "quarantine")]
-            return [*left, _jobs_wanted(reader, setup), _clocks(reader), *_flapping(reader, setup)]
-    except (FolderError, sqlite3.Error):
-        return []  # the check of the database has said it
+    def nodes(reader: sqlite3.Connection) -> Iterable[Finding]:
+        return [_jobs_wanted(reader, setup), _clocks(reader), *_flapping(reader, setup)]
+
+    return checks.kept(setup.data / DATABASE, "hub", "cloud-hub", nodes)
 
 
 def _jobs_wanted(reader: sqlite3.Connection, setup: Setup) -> Finding:
@@ -173,7 +149,7 @@ def _some(names: list[str]) -> str:
 
 def _broker(setup: Setup) -> Iterable[Finding]:
     if setup.running:
-        return [ok("link", "not tried: the hub runs, and a second login would cut it; stop it to have this checked")]
+        return [checkup.not_tried("hub")]
     if setup.settings.mqtt is not None:
         return asyncio.run(_try_link(setup.settings.mqtt, setup))
     return _own_broker(setup)
@@ -204,17 +180,13 @@ def _certificate(cert_file: str, key_file: str) -> Finding:
 
 
 async def _try_link(mqtt: MqttSettings, setup: Setup) -> list[Finding]:
-    found = await checkup.reach(mqtt, "mqtt.url")
-    if found[-1].problem:
-        return found
     space = setup.settings.namespace
     receipt = encode(
         Receipt(event_id="doctor", timestamp=setup.now(), credit=setup.settings.limits.credit), setup.settings.payload
     )
     hello = [Post(channels.DOWN_RECEIPT.topic(space, NOBODY), receipt)]
-    said = await checkup.talk(mqtt, f"{space}-{channels.HUB}", [channels.uplink(space)], hello=hello, bye=[])
-    tls = not said.protocol and not mqtt.endpoint.tls and await checkup.speaks_tls(mqtt.endpoint)
-    return found + checkup.judge(said, mqtt, "mqtt.url", who=channels.HUB, tls_there=tls)
+    client = Client(f"{space}-{channels.HUB}", channels.HUB, [channels.uplink(space)], hello)
+    return (await checkup.login(mqtt, "mqtt.url", client))[0]
 
 
 def _http(setup: Setup) -> Iterable[Finding]:
@@ -263,13 +235,12 @@ async def _load(name: str, job: JobSettings, beside: Path) -> Finding:
 
 
 def _model_cure(error: str, name: str, beside: Path) -> str:
-    if "ModuleNotFoundError" in error:
-        return f"put the module into {beside}, or install it"
-    if "AttributeError" in error:
-        return f"write module:name of a factory that is in that module into jobs.{name}.predictor"
-    if "longer than" in error:
-        return f"raise jobs.{name}.load_timeout_s or timeout_s, or take a smaller model"
-    return f"correct jobs.{name}.predictor or model: the hub starts its workers just so"
+    cures = {
+        "ModuleNotFoundError": f"put the module into {beside}, or install it",
+        "AttributeError": f"write module:name of a factory that is in that module into jobs.{name}.predictor",
+        "longer than": f"raise jobs.{name}.load_timeout_s or timeout_s, or take a smaller model",
+    }
+    return cure(error, cures, f"correct jobs.{name}.predictor or model: the hub starts its workers just so")
 
 
 CHECKS: Final[tuple[Callable[[Setup], Iterable[Finding]], ...]] = (_secrets, _data, _kept, _broker, _http, _jobs)

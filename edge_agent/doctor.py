@@ -5,10 +5,10 @@ It starts nothing and makes no file. While the agent runs, its link is left alon
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -23,7 +23,7 @@ from edge_agent.jobs import Job
 from edge_agent.sources.feed import Bad, Feed, Sample, SourceError
 from messages import channels
 from messages.bus import checkup
-from messages.bus.checkup import Post, Talk
+from messages.bus.checkup import Client, Post, Talk
 from messages.bus.protocol import Incoming
 from messages.bus.settings import MqttSettings
 from messages.codec import BadPayload, decode, seal
@@ -31,9 +31,10 @@ from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind, Totals
 from messages.delivery.sqlite import SqliteStore, connect
 from messages.host import checks, findings, folder
-from messages.host.findings import Finding, fail, ok, warn
+from messages.host.clock import Clock
+from messages.host.findings import Finding, cure, fail, ok, warn
 from messages.host.folder import FolderError, there
-from messages.host.leftovers import moment, reading
+from messages.host.leftovers import moment
 from messages.settings import ConfigError, beside
 from messages.shapes import Envelope, Link, Receipt
 
@@ -67,14 +68,9 @@ class Setup:
         return self.data / storage.DATABASE
 
 
-def wall_clock() -> int:
-    """The machine's clock in ms."""
-    return time.time_ns() // 1_000_000
-
-
-def examine(file: Path, *, sample: bool = False, now: Callable[[], int] = wall_clock) -> list[Finding]:
+def examine(file: Path, *, sample: bool = False, now: Callable[[], int] = Clock.at) -> list[Finding]:
     """All findings, in the order in which a person should act. `sample`: also take one sample from every source."""
-    found = [checks.packages(), checks.shadows(file.resolve().parent), checks.clock(now(), [file])]
+    found = checks.machine(file, now())
     try:
         settings = config.load(file)
         mqtt = config.beside_config(settings.mqtt, file)
@@ -105,35 +101,26 @@ def _data(setup: Setup) -> Iterable[Finding]:
 
 
 def _waiting(setup: Setup) -> Iterable[Finding]:
-    """The outbox, dead letters and quarantine, read beside an agent that runs or not."""
-    if not there(setup.database):
-        return
-    try:
-        with closing(reading(setup.database, "agent")) as reader:
-            kinds = reader.execute("SELECT kind, count(*), sum(size) FROM outbox GROUP BY kind").fetchall()
-            oldest = reader.execute("SELECT body FROM outbox ORDER BY id LIMIT 1").fetchone()
-            waiting = {Kind(kind): Totals(rows, size) for kind, rows, size in kinds}
-            yield _outbox(waiting, bytes(oldest[0]) if oldest else b"", setup)
-            yield checks.left(reader, "dead_letters", "edge-agent")
-            yield checks.left(reader, "quarantine", "edge-agent")
-    except (FolderError, sqlite3.Error, BadPayload):
-        return  # the check of the database has said it
+    return checks.kept(setup.database, "agent", "edge-agent", partial(_outbox, setup))
 
 
-def _outbox(waiting: dict[Kind, Totals], oldest: bytes, setup: Setup) -> Finding:
+def _outbox(setup: Setup, reader: sqlite3.Connection) -> Iterable[Finding]:
+    kinds = reader.execute("SELECT kind, count(*), sum(size) FROM outbox GROUP BY kind").fetchall()
+    waiting = {Kind(kind): Totals(rows, size) for kind, rows, size in kinds}
     rows = sum(totals.rows for totals in waiting.values())
     if not rows:
-        return ok("outbox", "nothing waits")
+        return [ok("outbox", "nothing waits")]
+    (oldest,) = reader.execute("SELECT body FROM outbox ORDER BY id LIMIT 1").fetchone()
     since = decode(Envelope, seal(oldest, "oldest", 0)).timestamp
     said = f"{rows} messages wait for a receipt of the hub, the oldest since {moment(since)}"
     caps = setup.settings.outbox.caps
     full = [kind for kind, totals in waiting.items() if kind in caps and _nearly(totals, caps[kind])]
     if full:
-        return warn("outbox", f"{said}; {full[0]}s fill nine tenths of their place: the least worth go first",
-                    f"bring the hub back, or raise outbox.{full[0]} in {setup.file}")  # fmt: skip
+        return [warn("outbox", f"{said}; {full[0]}s fill nine tenths of their place: the least worth go first",
+                     f"bring the hub back, or raise outbox.{full[0]} in {setup.file}")]  # fmt: skip
     if setup.now() - since < LATE_MS:
-        return ok("outbox", said)
-    return warn("outbox", said, "what the checks of broker, login and hub say comes first; nothing is lost meanwhile")
+        return [ok("outbox", said)]
+    return [warn("outbox", said, "what the checks of broker, login and hub say comes first; nothing is lost meanwhile")]
 
 
 def _nearly(totals: Totals, caps: Caps) -> bool:
@@ -199,14 +186,12 @@ def _job_cure(error: str, file: Path) -> str:
         "no engine for": "convert the model to .npz or .safetensors, or write an engine of your own",
         "does not take these options": f"write the options that it takes into its table in {file}",
     }
-    return next((cure for words, cure in cures.items() if words in error), f"correct it in {file}; {EXAMPLE} explains")
+    return cure(error, cures, f"correct it in {file}; {EXAMPLE} explains")
 
 
 def _link(setup: Setup) -> Iterable[Finding]:
     if setup.running:
-        return [
-            ok("link", "not tried: the agent runs, and a second login would cut it; `stop` it to have this checked")
-        ]
+        return [checkup.not_tried("agent")]
     return [*asyncio.run(_try_link(setup)), *asyncio.run(_try_apps(setup))]
 
 
@@ -214,34 +199,23 @@ async def _try_apps(setup: Setup) -> list[Finding]:
     """The device's own broker, where other programs hand in samples. Nothing is published there."""
     if setup.apps is None:
         return []
-    found = await checkup.reach(setup.apps, "apps.broker")
-    if not found[-1].problem:
-        node, topic = setup.settings.node, channels.IN.filter(setup.settings.namespace, setup.settings.node)
-        said = await checkup.talk(setup.apps, node, [topic], hello=[], bye=[])
-        judged = checkup.judge(said, setup.apps, "apps.broker", who=node, tls_there=False)
-        found += [finding for finding in judged if finding.name != "publish"]
-    return [structs.replace(finding, name=f"apps {finding.name}") for finding in found]
+    node, topic = setup.settings.node, channels.IN.filter(setup.settings.namespace, setup.settings.node)
+    found, _ = await checkup.login(setup.apps, "apps.broker", Client(node, node, [topic]))
+    return [structs.replace(item, name=f"apps {item.name}") for item in found if item.name != "publish"]
 
 
 async def _try_link(setup: Setup) -> list[Finding]:
-    found = await checkup.reach(setup.mqtt, "mqtt.url")
-    if found[-1].problem:
-        return found
     try:
         if not there(setup.database):
             raise FolderError(setup.database)
         with storage.opened(setup.data, full=True) as store:
-            said = await _introduce(setup, store)
-    except FolderError:  # nothing is made here, and the check of the database has said what is wrong
+            return await _introduce(setup, store)
+    except (FolderError, sqlite3.Error):  # nothing is made here, and the check of the database has said what is wrong
         with closing(connect(Path(":memory:"), full=False)) as memory:
-            said = await _introduce(setup, SqliteStore(memory))
-    node = setup.settings.node
-    tls = not said.protocol and not setup.mqtt.endpoint.tls and await checkup.speaks_tls(setup.mqtt.endpoint)
-    found += checkup.judge(said, setup.mqtt, "mqtt.url", who=node, tls_there=tls)
-    return [*found, *_hub(said, setup)]
+            return await _introduce(setup, SqliteStore(memory))
 
 
-async def _introduce(setup: Setup, store: SqliteStore) -> Talk:
+async def _introduce(setup: Setup, store: SqliteStore) -> list[Finding]:
     """Be born and leave again, as the agent would: a hub that is there greets a newborn with an empty receipt."""
     settings, at = setup.settings, setup.now()
     options = NodeOptions(node=settings.node, version=naming.version(), form=settings.payload, beat_s=settings.beat_s)
@@ -250,7 +224,9 @@ async def _introduce(setup: Setup, store: SqliteStore) -> Talk:
     topic = channels.UP_STATUS.topic(settings.namespace, settings.node)
     born, gone = (Post(topic, core.status(state, at, Link()).payload) for state in ("online", "offline"))
     down = channels.downlink(settings.namespace, settings.node)
-    return await checkup.talk(setup.mqtt, settings.node, [down], hello=[born], bye=[gone])
+    client = Client(settings.node, settings.node, [down], hello=[born], bye=[gone])
+    found, said = await checkup.login(setup.mqtt, "mqtt.url", client)
+    return [*found, *_hub(said, setup)]
 
 
 def _hub(said: Talk, setup: Setup) -> list[Finding]:

@@ -43,6 +43,16 @@ class Post(NamedTuple):
     payload: bytes
 
 
+class Client(NamedTuple):
+    """Who logs in: the client's id, the name that the broker should know, what it hears, says first and says last."""
+
+    client_id: str
+    name: str
+    subscriptions: Sequence[str]
+    hello: Sequence[Post] = ()
+    bye: Sequence[Post] = ()
+
+
 @dataclass(slots=True)
 class Talk:
     """What came of a login. `protocol` is empty when it failed; `ended` says why it failed, or why it was cut later."""
@@ -53,8 +63,22 @@ class Talk:
     heard: list[Incoming] = field(default_factory=list)
 
 
-async def reach(settings: MqttSettings, url: str) -> list[Finding]:
-    """Name, port and TLS, up to the first that fails. `url` is the config's key for the address: "mqtt.url"."""
+def not_tried(program: str) -> Finding:
+    """What is said of the link of a program that runs."""
+    return ok("link", f"not tried: the {program} runs, and a second login would cut it; stop it to have this checked")
+
+
+async def login(settings: MqttSettings, url: str, client: Client) -> tuple[list[Finding], Talk]:
+    """Go as far as one comes. `url` is the config's key for the address: "mqtt.url"."""
+    found, said = await _reach(settings, url), Talk()
+    if not found[-1].problem:
+        said = await _talk(settings, client)
+        found += await _judge(said, settings, url, client.name)
+    return found, said
+
+
+async def _reach(settings: MqttSettings, url: str) -> list[Finding]:
+    """Name, port and TLS, up to the first that fails."""
     end = settings.endpoint
     try:
         await asyncio.get_running_loop().getaddrinfo(end.host, end.port, type=socket.SOCK_STREAM)
@@ -67,12 +91,10 @@ async def reach(settings: MqttSettings, url: str) -> list[Finding]:
     return found
 
 
-async def talk(
-    settings: MqttSettings, client_id: str, subscriptions: Sequence[str], *, hello: Sequence[Post], bye: Sequence[Post]
-) -> Talk:
-    """Log in, say `hello`, look for a while at what happens, and say `bye`. Nothing that is heard is acknowledged."""
+async def _talk(settings: MqttSettings, client: Client) -> Talk:
+    """Log in, say hello, look for a while at what happens, and say goodbye. Nothing that is heard is acknowledged."""
     said = Talk()
-    bus = MqttBus(settings, client_id=client_id, subscriptions=subscriptions, will=None, random=Random())
+    bus = MqttBus(settings, client_id=client.client_id, subscriptions=client.subscriptions, will=None, random=Random())
     async with bus:
         try:
             async with asyncio.timeout(LOGIN_S) as patience:
@@ -82,27 +104,28 @@ async def talk(
                         return said
                     if isinstance(event, Connected):
                         patience.reschedule(asyncio.get_running_loop().time() + WATCH_S)
-                        await _publish(bus, hello, said)
+                        await _publish(bus, client.hello, said)
         except TimeoutError:
             if not said.protocol:
                 said.ended = f"{settings.endpoint}: takes the connection, and does not answer a login"
         with suppress(NotConnected):
-            for post in bye:
+            for post in client.bye:
                 bus.post(*post)
     return said
 
 
-async def speaks_tls(end: Endpoint) -> bool:
+async def _speaks_tls(end: Endpoint) -> bool:
     """Whether TLS is spoken there, whoever it is."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return await _connect(end, context) is None
 
 
-def judge(said: Talk, settings: MqttSettings, url: str, *, who: str, tls_there: bool) -> list[Finding]:
-    """What a login came to. `who` is the name that the broker should know; `tls_there`: it speaks TLS on that port."""
+async def _judge(said: Talk, settings: MqttSettings, url: str, who: str) -> list[Finding]:
+    """What a login came to. `who` is the name that the broker should know."""
     if not said.protocol:
-        return [fail("login", said.ended, _login_cure(said.ended, settings, url, tls_there=tls_there))]
+        tls = not settings.endpoint.tls and await _speaks_tls(settings.endpoint)
+        return [fail("login", said.ended, _login_cure(said.ended, settings, url, needs_tls=tls))]
     found = [ok("login", f"MQTT {said.protocol}")]
     for name in ("subscription", "publish"):
         denied = [item for item in said.denied if item.reason.startswith("subscription") == (name == "subscription")]
@@ -120,7 +143,7 @@ def judge(said: Talk, settings: MqttSettings, url: str, *, who: str, tls_there: 
 _SILENT: Final = "as far as MQTT 3.1.1 tells"
 
 
-def _login_cure(ended: str, settings: MqttSettings, url: str, *, tls_there: bool) -> str:
+def _login_cure(ended: str, settings: MqttSettings, url: str, *, needs_tls: bool) -> str:
     table = _table(url)
     if "Bad user name" in ended:
         return f"correct {table}.username and the password in {table}.password_file"
@@ -128,7 +151,7 @@ def _login_cure(ended: str, settings: MqttSettings, url: str, *, tls_there: bool
         return f"this broker wants a login: set {table}.username and {table}.password_file"
     if "Not authorized" in ended:
         return f"correct the password in {table}.password_file, or give {settings.username!r} an account at the broker"
-    if tls_there and not settings.endpoint.tls:
+    if needs_tls:
         return f"TLS is spoken there: write mqtts:// in {url}"
     if "client certificate" in ended:
         return f"set {table}.cert_file and {table}.key_file, if it does; else see the broker's log"

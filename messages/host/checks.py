@@ -5,13 +5,14 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
 
-from messages.host.findings import Finding, fail, ok, warn
+from messages.codec import BadPayload
+from messages.host.findings import Finding, cure, fail, ok, warn
 from messages.host.folder import FolderError, there
 from messages.host.leftovers import Table, moment, reading
 
@@ -21,8 +22,15 @@ SKEW_S: Final = 60.0
 BORN: Final = 1_704_067_200_000
 """2024-01-01 in ms: a clock that says less has not been set."""
 
+Look = Callable[[sqlite3.Connection], object]
+
 _NEED: Final = re.compile(r"([A-Za-z0-9_.-]+)([^;]*)(?:;.*extra==['\"](\w+)['\"])?")
 _BOUND: Final = re.compile(r"(>=|<)([\d.]+)")
+
+
+def machine(file: Path, at: int, extra: str = "") -> list[Finding]:
+    """The checks that need no settings, of a program whose config is `file`."""
+    return [packages(extra), shadows(file.resolve().parent), clock(at, [file])]
 
 
 def packages(extra: str = "") -> Finding:
@@ -113,12 +121,13 @@ def _nearest(folder: Path) -> Path:
     return next((path for path in (folder, *folder.parents) if there(path)), Path("/"))
 
 
-def database(file: Path, program: str, *, running: bool) -> Finding:
-    """Whether the database can be read and, while the program does not run, written."""
+def database(file: Path, program: str, *, running: bool, look: Look = lambda _: ()) -> Finding:
+    """Whether the database can be read, looked at and, while the program does not run, written."""
     if not there(file):
         return ok("database", f"{file}, to be made")
     try:
-        reading(file, program).close()
+        with closing(reading(file, program)) as reader:
+            look(reader)
         if not running:
             _try_to_write(file)
     except (FolderError, sqlite3.Error) as error:
@@ -133,11 +142,12 @@ def _try_to_write(file: Path) -> None:
 
 
 def _cure(error: str, file: Path, program: str) -> str:
-    if "locked" in error:
-        return "end the other program that has it open (a backup, a sqlite3 shell)"
-    if "not a database" in error or "malformed" in error or "no such table" in error:
-        return f"move {file} away: the {program} makes a new one, and what was in it is lost; a backup may be put there"
-    return f"let the user that runs the {program} read and write {file}"
+    away = f"move {file} away: the {program} makes a new one, and what was in it is lost; a backup may be put there"
+    cures = {
+        "locked": "end the other program that has it open (a backup, a sqlite3 shell)",
+        "a later version": "pip install --upgrade 'skerry[hub]', or use another data_dir",
+    } | dict.fromkeys(("not a database", "malformed", "no such table"), away)
+    return cure(error, cures, f"let the user that runs the {program} read and write {file}")
 
 
 def disk(folder: Path, least: int, field: str) -> Finding:
@@ -150,8 +160,21 @@ def disk(folder: Path, least: int, field: str) -> Finding:
     return ok("disk", f"{free >> 20} MiB are free")
 
 
-def left(reader: sqlite3.Connection, table: Table, command: str) -> Finding:
-    """Dead letters or quarantine: how many, since when, and the commonest reason."""
+def kept(
+    file: Path, program: str, command: str, look: Callable[[sqlite3.Connection], Iterable[Finding]]
+) -> Iterator[Finding]:
+    """What the database tells, beside a program that runs or not: dead letters, quarantine, and what `look` finds."""
+    if not there(file):
+        return
+    # what goes wrong has the check of the database said
+    with suppress(FolderError, sqlite3.Error, BadPayload), closing(reading(file, program)) as reader:
+        yield _left(reader, "dead_letters", command)
+        yield _left(reader, "quarantine", command)
+        yield from look(reader)
+
+
+def _left(reader: sqlite3.Connection, table: Table, command: str) -> Finding:
+    """How many, since when, and the commonest reason."""
     name = table.replace("_", "-")
     sql = f"SELECT count(*), min(at), reason FROM {table} GROUP BY reason ORDER BY count(*) DESC"  # noqa: S608
     found: Sequence[tuple[int, int, str]] = reader.execute(sql).fetchall()

@@ -1,6 +1,6 @@
 """What a `doctor` finds: one line for each check, and for each problem what to do about it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -55,22 +55,25 @@ def lines(findings: Sequence[Finding]) -> list[str]:
     return text
 
 
+def cure(error: str, cures: Mapping[str, str], otherwise: str) -> str:
+    """What to do about an error: the first cure whose words stand in it."""
+    return next((solution for words, solution in cures.items() if words in error), otherwise)
+
+
 def of_settings(error: str, file: str, example: str) -> list[Finding]:
     """A finding for each line that reading the settings complained about. `example` shows every setting."""
     return [
-        fail("environment" if line.startswith("SKERRY_") else "config", line, _cure(line, file, example))
+        fail("environment" if line.startswith("SKERRY_") else "config", line, _cure_setting(line, file, example))
         for line in error.splitlines()
     ]
 
 
-def _cure(line: str, file: str, example: str) -> str:
+def _cure_setting(line: str, file: str, example: str) -> str:
     where = f"the variable {line.partition(':')[0]}" if line.startswith("SKERRY_") else file
-    if "; the nearest is " in line:
-        return f"in {where}, write {line.rpartition('the nearest is ')[2]} or remove it"
-    if line.endswith(": missing"):
-        return f"add it to {file}; {example} shows every setting"
-    if line.endswith("is not there, or may not be read"):
-        return f"correct the path in {file}, or let this user read the file"
-    if line.endswith("No such file or directory"):
-        return f"give --config the path of your file, or begin with a copy of {example}"
-    return f"correct {where}; {example} shows every setting"
+    cures = {
+        "; the nearest is ": f"in {where}, write {line.rpartition('the nearest is ')[2]} or remove it",
+        ": missing": f"add it to {file}; {example} shows every setting",
+        "is not there, or may not be read": f"correct the path in {file}, or let this user read the file",
+        "No such file or directory": f"give --config the path of your file, or begin with a copy of {example}",
+    }
+    return cure(line, cures, f"correct {where}; {example} shows every setting")
