@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge_agent import desk
+from edge_agent.desk import CONFIG, FAILED, fail
 from messages.host import logs, stops
 
 if TYPE_CHECKING:
     from edge_agent.agent import Agent
-
-FAILED, CONFIG = 1, 78
 
 _log = logging.getLogger("edge_agent")
 
@@ -25,7 +24,7 @@ def main() -> int:
     try:
         return int(given.handle(given))
     except ImportError as error:
-        return _fail(FAILED, str(error))
+        return fail(FAILED, str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,14 +66,14 @@ def _run(path: str, *, check_only: bool) -> int:
     try:
         agent = Agent.from_config(path)
     except ConfigError as error:
-        return _fail(CONFIG, str(error))
+        return fail(CONFIG, str(error))
     if check_only:
         print(f"{path}: fine; jobs: {', '.join(agent.settings.jobs) or 'none'}")
         return 0
     try:
         asyncio.run(_serve(agent), debug=False)
     except FolderError as error:
-        return _fail(FAILED, str(error))
+        return fail(FAILED, str(error))
     return 0
 
 
@@ -99,9 +98,3 @@ async def _stay_alive(every_s: float, send: Callable[[str], None]) -> None:
     while every_s > 0.0:
         send("WATCHDOG=1")
         await asyncio.sleep(every_s)
-
-
-def _fail(code: int, text: str) -> int:
-    for line in text.splitlines():
-        _log.error(line)
-    return code

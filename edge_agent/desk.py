@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from msgspec import Struct
 
+    from messages.host.findings import Finding
     from messages.host.leftovers import Page, Table
 
 Commands = Any
@@ -87,18 +88,19 @@ def _run(handle: Callable[[argparse.Namespace], int], given: argparse.Namespace)
     try:
         return handle(given)
     except ConfigError as error:
-        return _fail(CONFIG, str(error))
+        return fail(CONFIG, str(error))
     except InUse:
-        return _fail(FAILED, "the agent runs, and would not notice: stop it, then try again")
+        return fail(FAILED, "the agent runs, and would not notice: stop it, then try again")
     except (FolderError, sqlite3.Error) as error:
-        return _fail(FAILED, str(error))
+        return fail(FAILED, str(error))
     except KeyError as error:
-        return _fail(FAILED, f"there is no row {error} in {given.table}")
+        return fail(FAILED, f"there is no row {error} in {given.table}")
     except ValueError as error:
-        return _fail(USAGE, str(error))
+        return fail(USAGE, str(error))
 
 
-def _fail(code: int, text: str) -> int:
+def fail(code: int, text: str) -> int:
+    """Say it in the log, a line for each problem; returns the exit code."""
     for line in text.splitlines():
         _log.error(line)
     return code
@@ -106,21 +108,22 @@ def _fail(code: int, text: str) -> int:
 
 def _doctor(given: argparse.Namespace) -> int:
     from edge_agent import doctor
-    from messages.host import findings
 
     found = doctor.examine(Path(given.config), sample=given.sample)
-    _say(found, as_json=given.json, text="\n".join(findings.lines(found)))
-    return findings.exit_code(found)
+    return _tell(found, given)
 
 
 def _check_plugin(given: argparse.Namespace) -> int:
-    from contextlib import redirect_stdout
-
     from edge_agent import check_plugin
-    from messages.host import findings
 
     with redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
         found = check_plugin.examine(given.name, kind=given.kind, file=Path(given.config) if given.config else None)
+    return _tell(found, given)
+
+
+def _tell(found: "Sequence[Finding]", given: argparse.Namespace) -> int:
+    from messages.host import findings
+
     _say(found, as_json=given.json, text="\n".join(findings.lines(found)))
     return findings.exit_code(found)
 

@@ -25,8 +25,7 @@ from messages.host import logs
 from messages.host.folder import FolderError
 from messages.settings import ConfigError
 
-app = typer.Typer(help="The hub: big models behind many small agents.", no_args_is_help=True, add_completion=True,
-                  pretty_exceptions_enable=False)  # fmt: skip
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 broker = typer.Typer(help="The MQTT broker in front of the hub.", no_args_is_help=True)
 app.add_typer(broker, name="broker")
 app.add_typer(desk.dead_letters, name="dead-letters")
@@ -42,6 +41,12 @@ app.command()(offload)
 app.command()(calibrate)
 
 
+@app.callback()
+def begin() -> None:
+    """The hub: big models behind many small agents."""
+    logs.set_up(os.environ)
+
+
 @app.command()
 def run(
     config: Config,
@@ -49,7 +54,6 @@ def run(
     check_config: Annotated[bool, typer.Option("--check-config", help="say what is wrong, start nothing")] = False,
 ) -> None:
     """Run the hub until SIGTERM."""
-    logs.set_up(os.environ)
     try:
         settings = load(config)
         mqtt = _mqtt(settings, broker_url)
@@ -69,7 +73,6 @@ def broker_config(
     config: Config, out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder to write to")]
 ) -> None:
     """Write mosquitto.conf, access rules and passwords."""
-    logs.set_up(os.environ)
     try:
         files = write_broker_files(load(config).broker, out)
     except ConfigError as error:

@@ -1,8 +1,6 @@
 """The commands with which a person looks after a hub: samples, dead letters, quarantine, settings."""
 
-import os
 import sys
-import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +8,12 @@ from typing import Annotated
 import typer
 
 from cloud_hub.cli import tables
-from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_findings, print_json, print_rows, read, told
+from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_rows, read, say, tell, told
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store import folder as storage
 from messages import settings_origin
-from messages.host import findings, leftovers, logs
+from messages.host import leftovers
+from messages.host.clock import Clock
 from messages.host.leftovers import Page, Table
 
 dead_letters = typer.Typer(help="Messages that a node refused or never receipted.", no_args_is_help=True)
@@ -34,10 +33,8 @@ def doctor(config: Config, as_json: AsJson = False) -> None:
     """Check everything and say what to do."""
     from cloud_hub.doctor import examine  # with NumPy and the workers, which no other command here needs
 
-    logs.set_up(os.environ)
     found = examine(config)
-    print_json(found) if as_json else print_findings(found)
-    raise typer.Exit(findings.exit_code(found))
+    tell(found, as_json=as_json)
 
 
 def check_plugin(
@@ -50,15 +47,13 @@ def check_plugin(
     """Call a big model of yours as the hub would, and say what is wrong."""
     from cloud_hub.check_plugin import Subject, examine, input_of  # with NumPy, which no other command here needs
 
-    logs.set_up(os.environ)
     try:
         subject = Subject(name, model, input_of(samples) if samples else None)
     except ValueError as error:
         fail(USAGE, f"--input: {error}")
     with redirect_stdout(sys.stderr):  # what the user's code prints is no part of the answer
         found = examine(subject, config)
-    print_json(found) if as_json else print_findings(found)
-    raise typer.Exit(findings.exit_code(found))
+    tell(found, as_json=as_json)
 
 
 def samples(
@@ -74,7 +69,7 @@ def samples(
     """The hard samples, oldest first: what the edge said of each, and what the big model."""
     page = _page(after, limit, since, job)
     rows = read(config, lambda reader: tables.samples(reader, page, node=node, answered=answered))
-    print_json(rows) if as_json else print_rows(rows, limit=limit)
+    print_rows(rows, limit=limit, as_json=as_json)
 
 
 @dead_letters.command("list")
@@ -84,7 +79,7 @@ def list_dead(
     """Oldest first."""
     page = _page(after, limit, since, job)
     rows = read(config, lambda reader: leftovers.dead_letters(reader, page))
-    print_json(rows) if as_json else print_rows(rows, limit=limit)
+    print_rows(rows, limit=limit, as_json=as_json)
 
 
 @quarantine.command("list")
@@ -92,31 +87,30 @@ def list_bad(config: Config, since: Since = "", after: After = 0, limit: Limit =
     """Oldest first."""
     page = _page(after, limit, since, "")
     rows = read(config, lambda reader: leftovers.quarantine(reader, page))
-    print_json(rows) if as_json else print_rows(rows, limit=limit)
+    print_rows(rows, limit=limit, as_json=as_json)
 
 
-@dead_letters.command("show")
-def show_dead(number: One, config: Config, as_json: AsJson = False) -> None:
-    """One row with its content."""
-    _show("dead_letters", number, config, as_json=as_json)
+def _for(table: Table, app: typer.Typer) -> None:
+    """What can be done with the rows of both tables."""
+
+    @app.command()
+    def show(number: One, config: Config, as_json: AsJson = False) -> None:
+        """One row with its content."""
+        found = read(config, lambda reader: leftovers.show(reader, table, number))
+        say(found, "\n".join(leftovers.described(found)), as_json=as_json)
+
+    @app.command()
+    def drop(config: Config, numbers: Many = None, every: All = False, as_json: AsJson = False) -> None:
+        """Throw rows away."""
+        which = _which(numbers, every=every)
+        read(config, lambda _reader: None)
+        with told():
+            gone = leftovers.drop(Path(load(config).data_dir) / storage.DATABASE, table, which)
+        say({"dropped": gone}, f"dropped {gone}", as_json=as_json)
 
 
-@quarantine.command("show")
-def show_bad(number: One, config: Config, as_json: AsJson = False) -> None:
-    """One row with its first bytes."""
-    _show("quarantine", number, config, as_json=as_json)
-
-
-@dead_letters.command("drop")
-def drop_dead(config: Config, numbers: Many = None, every: All = False, as_json: AsJson = False) -> None:
-    """Throw rows away."""
-    _drop("dead_letters", _which(numbers, every=every), config, as_json=as_json)
-
-
-@quarantine.command("drop")
-def drop_bad(config: Config, numbers: Many = None, every: All = False, as_json: AsJson = False) -> None:
-    """Throw rows away."""
-    _drop("quarantine", _which(numbers, every=every), config, as_json=as_json)
+_for("dead_letters", dead_letters)
+_for("quarantine", quarantine)
 
 
 @dead_letters.command("retry")
@@ -128,9 +122,7 @@ def retry_dead(config: Config, numbers: Many = None, every: All = False, as_json
         storage.reading(folder).close()
         with storage.opened(folder, quarantine_rows=limits.quarantine_rows, dead_rows=limits.dead_rows) as store:
             back = leftovers.retry(store, which)
-    print_json({"retried": back}) if as_json else typer.echo(
-        f"{len(back)} back in the outbox: they go at the next start"
-    )
+    say({"retried": back}, f"{len(back)} back in the outbox: they go at the next start", as_json=as_json)
 
 
 @config.command("show")
@@ -140,16 +132,14 @@ def show_config(
     as_json: AsJson = False,
 ) -> None:
     """Every setting that is in force."""
-    logs.set_up(os.environ)
     with told():
         found = settings_origin.settings(config, HubSettings)
-    print_json(found) if as_json else typer.echo("\n".join(settings_origin.lines(found, origin=origin)))
+    say(found, "\n".join(settings_origin.lines(found, origin=origin)), as_json=as_json)
 
 
 def _page(after: int, limit: int, since: str, job: str) -> Page:
-    logs.set_up(os.environ)
     try:
-        begin = leftovers.since(since, time.time_ns() // 1_000_000) if since else 0
+        begin = leftovers.since(since, Clock.at()) if since else 0
     except ValueError as error:
         fail(USAGE, f"--since: {error}")
     return Page(after=after, limit=limit, since=begin, job=job)
@@ -157,19 +147,6 @@ def _page(after: int, limit: int, since: str, job: str) -> Page:
 
 def _which(numbers: list[int] | None, *, every: bool) -> list[int] | None:
     """The rows that are meant; None for all."""
-    logs.set_up(os.environ)
     if every == bool(numbers):
         fail(USAGE, "name the rows by their ids, or say --all")
     return numbers or None
-
-
-def _show(table: Table, number: int, config: Path, *, as_json: bool) -> None:
-    found = read(config, lambda reader: leftovers.show(reader, table, number))
-    print_json(found) if as_json else typer.echo("\n".join(leftovers.described(found)))
-
-
-def _drop(table: Table, numbers: list[int] | None, config: Path, *, as_json: bool) -> None:
-    read(config, lambda _reader: None)
-    with told():
-        gone = leftovers.drop(Path(load(config).data_dir) / storage.DATABASE, table, numbers)
-    print_json({"dropped": gone}) if as_json else typer.echo(f"dropped {gone}")

@@ -1,7 +1,6 @@
 """What the commands of `cloud-hub` share: their options, how they read the database, how they print and fail."""
 
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store.folder import reading
-from messages.host import findings, logs
+from messages.host import findings
 from messages.host.findings import Finding
 from messages.host.folder import FolderError, InUse
 from messages.host.leftovers import cells
@@ -34,7 +33,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
 
 def read(config: Path, question: Callable[[sqlite3.Connection], T]) -> T:
     """Ask the database of a config; ends the program in words when that fails."""
-    logs.set_up(os.environ)
     with told(), closing(reading(Path(load(config).data_dir))) as reader:
         return question(reader)
 
@@ -56,7 +54,6 @@ def told() -> Iterator[None]:
 
 def settings_with(config: Path, job: str) -> HubSettings:
     """The settings, in which the job is; ends the program in words when it is not."""
-    logs.set_up(os.environ)
     with told():
         settings = load(config)
     if job not in settings.jobs:
@@ -69,10 +66,15 @@ def print_json(found: Any) -> None:
     typer.echo(json.encode(found).decode())
 
 
-def print_rows(rows: Sequence[Struct], *, limit: int) -> None:
-    """Print a page of a list for people, and how to go on."""
-    if not rows:
-        typer.echo("nothing")
+def say(found: Any, text: str, *, as_json: bool) -> None:
+    """Print for programs, or the text for people."""
+    print_json(found) if as_json else typer.echo(text)
+
+
+def print_rows(rows: Sequence[Struct], *, limit: int, as_json: bool) -> None:
+    """Print a page of a list, for people with how to go on."""
+    if as_json or not rows:
+        say(rows, "nothing", as_json=as_json)
         return
     table = Table(*rows[0].__struct_fields__)
     for row in rows:
@@ -82,11 +84,14 @@ def print_rows(rows: Sequence[Struct], *, limit: int) -> None:
         typer.echo(f"more: --after {rows[-1].id}")  # type: ignore[attr-defined]  # every list's rows have an id
 
 
-def print_findings(found: Sequence[Finding]) -> None:
-    """Print what a doctor found, in colours where a person reads."""
-    console = Console()
-    for line in findings.lines(found):
-        console.print(Text(line, _COLOURS.get(line.partition(" ")[0], "")), soft_wrap=True)
+def tell(found: Sequence[Finding], *, as_json: bool) -> NoReturn:
+    """Print what was found, in colours where a person reads, and end with the exit code that it deserves."""
+    if as_json:
+        print_json(found)
+    else:
+        for line in findings.lines(found):
+            Console().print(Text(line, _COLOURS.get(line.partition(" ")[0], "")), soft_wrap=True)
+    raise typer.Exit(findings.exit_code(found))
 
 
 _COLOURS: Final = {"fail": "bold red", "warn": "yellow"}
