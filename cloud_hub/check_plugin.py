@@ -13,8 +13,8 @@ import numpy as np
 from cloud_hub.config import InputSettings, load
 from cloud_hub.workers import predictor
 from cloud_hub.workers.predictor import Array, Predict, PredictorFailed
-from messages.host.findings import Finding, fail, ok, warn
-from messages.host.plug_ins import p50_ms
+from messages.desk.findings import Finding, fail, ok, warn
+from messages.desk.plug_ins import p50_ms
 from messages.settings import ConfigError
 from messages.shapes import Text, Value
 

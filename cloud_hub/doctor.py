@@ -26,13 +26,13 @@ from cloud_hub.store.protocol import Waiting
 from cloud_hub.workers.frames import Load
 from cloud_hub.workers.process import ModelBroken, WorkerDied, WorkerProcess
 from messages import channels
-from messages.bus import checkup
-from messages.bus.checkup import Client, Post
 from messages.bus.settings import MqttSettings
 from messages.codec import encode
-from messages.host import checks, findings, folder
+from messages.desk import checks, checkup, findings
+from messages.desk.checkup import Client, Post
+from messages.desk.findings import Finding, cure, fail, ok, warn
+from messages.host import folder
 from messages.host.clock import Clock
-from messages.host.findings import Finding, cure, fail, ok, warn
 from messages.settings import ConfigError
 from messages.shapes import NodeStatus, Receipt
 from messages.tensors import pack

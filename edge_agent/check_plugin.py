@@ -20,8 +20,8 @@ from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
 from edge_agent.plugins import PluginError, PluginFailed
 from edge_agent.policies.rules import INVALID, Decision, threshold
 from edge_agent.values import as_value
-from messages.host.findings import Finding, fail, ok, warn
-from messages.host.plug_ins import p50_ms
+from messages.desk.findings import Finding, fail, ok, warn
+from messages.desk.plug_ins import p50_ms
 from messages.settings import ConfigError, beside
 from messages.shapes import Box, Boxes, Classes, Prediction, Scalar, Text, Value
 from messages.tensors import DTYPES

@@ -10,7 +10,7 @@ from edge_agent import jobs
 from edge_agent.engines.protocol import TensorSpec
 from edge_agent.plugins import PluginFailed
 from edge_agent.sources.feed import Bad, Feed, Sample, SourceError
-from messages.host.findings import Finding, fail, ok, warn
+from messages.desk.findings import Finding, fail, ok, warn
 from messages.tensors import DTYPES
 
 LISTEN_S: Final = 5.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from msgspec import Struct
 
-    from messages.host.findings import Finding
-    from messages.host.leftovers import Page, Table
+    from messages.desk.findings import Finding
+    from messages.desk.leftovers import Page, Table
 
 Commands = Any
 """What argparse's `add_subparsers` gives: a type that it keeps to itself."""
@@ -122,7 +122,7 @@ def _check_plugin(given: argparse.Namespace) -> int:
 
 
 def _tell(found: "Sequence[Finding]", given: argparse.Namespace) -> int:
-    from messages.host import findings
+    from messages.desk import findings
 
     _say(found, as_json=given.json, text="\n".join(findings.lines(found)))
     return findings.exit_code(found)
@@ -146,7 +146,7 @@ def _predict(given: argparse.Namespace) -> int:
 
 
 def _list(given: argparse.Namespace) -> int:
-    from messages.host import leftovers
+    from messages.desk import leftovers
 
     page = _page(given)
     with closing(leftovers.reading(_database(given), "agent")) as reader:
@@ -158,14 +158,14 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _page(given: argparse.Namespace) -> "Page":
-    from messages.host.leftovers import Page, since
+    from messages.desk.leftovers import Page, since
 
     begin = since(given.since, time.time_ns() // 1_000_000) if given.since else 0
     return Page(after=given.after, limit=given.limit, since=begin, job=getattr(given, "job", ""))
 
 
 def _show(given: argparse.Namespace) -> int:
-    from messages.host import leftovers
+    from messages.desk import leftovers
 
     with closing(leftovers.reading(_database(given), "agent")) as reader:
         found = leftovers.show(reader, given.table, given.id)
@@ -174,7 +174,7 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _drop(given: argparse.Namespace) -> int:
-    from messages.host import leftovers
+    from messages.desk import leftovers
 
     table: Table = given.table
     leftovers.reading(_database(given), "agent").close()
@@ -185,7 +185,7 @@ def _drop(given: argparse.Namespace) -> int:
 
 def _retry(given: argparse.Namespace) -> int:
     from edge_agent import storage
-    from messages.host import leftovers
+    from messages.desk import leftovers
 
     file = _database(given)
     leftovers.reading(file, "agent").close()
@@ -211,7 +211,7 @@ def _database(given: argparse.Namespace) -> Path:
 
 
 def _table(rows: "Sequence[Struct]") -> list[str]:
-    from messages.host.leftovers import cells
+    from messages.desk.leftovers import cells
 
     if not rows:
         return ["nothing"]

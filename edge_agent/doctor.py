@@ -22,19 +22,19 @@ from edge_agent.core.node import NodeCore
 from edge_agent.jobs import Job
 from edge_agent.sources.feed import Bad, Feed, Sample, SourceError
 from messages import channels
-from messages.bus import checkup
-from messages.bus.checkup import Client, Post, Talk
 from messages.bus.protocol import Incoming
 from messages.bus.settings import MqttSettings
 from messages.codec import BadPayload, decode, seal
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind, Totals
 from messages.delivery.sqlite import SqliteStore, connect
-from messages.host import checks, findings, folder
+from messages.desk import checks, checkup, findings
+from messages.desk.checkup import Client, Post, Talk
+from messages.desk.findings import Finding, cure, fail, ok, warn
+from messages.desk.leftovers import moment
+from messages.host import folder
 from messages.host.clock import Clock
-from messages.host.findings import Finding, cure, fail, ok, warn
 from messages.host.folder import FolderError, there
-from messages.host.leftovers import moment
 from messages.settings import ConfigError, beside
 from messages.shapes import Envelope, Link, Receipt
 

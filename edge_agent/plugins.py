@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from messages.host.plug_ins import described
+from messages.desk.plug_ins import described
 
 T = TypeVar("T")
 

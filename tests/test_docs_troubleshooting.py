@@ -60,5 +60,5 @@ def test_every_check_is_on_the_page() -> None:
 
 
 def _code() -> str:
-    files = ("edge_agent/doctor.py", "cloud_hub/doctor.py", "messages/host/checks.py", "messages/bus/checkup.py")
+    files = ("edge_agent/doctor.py", "cloud_hub/doctor.py", "messages/desk/checks.py", "messages/desk/checkup.py")
     return "".join((ROOT / file).read_text() for file in files)

@@ -12,9 +12,9 @@ from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_rows, read, 
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store import folder as storage
 from messages import settings_origin
-from messages.host import leftovers
+from messages.desk import leftovers
+from messages.desk.leftovers import Page, Table
 from messages.host.clock import Clock
-from messages.host.leftovers import Page, Table
 
 dead_letters = typer.Typer(help="Messages that a node refused or never receipted.", no_args_is_help=True)
 quarantine = typer.Typer(help="Bytes from outside that could not be used.", no_args_is_help=True)

@@ -13,7 +13,7 @@ from rich.text import Text
 from cloud_hub.cli.output import FAILED, USAGE, AsJson, Config, fail, print_json, read, settings_with, told
 from cloud_hub.config import HubSettings
 from cloud_hub.store.folder import writing
-from messages.host import leftovers
+from messages.desk import leftovers
 from messages.offload.shapes import Terms
 
 if TYPE_CHECKING:

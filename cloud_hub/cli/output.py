@@ -15,10 +15,10 @@ from rich.text import Text
 
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store.folder import reading
-from messages.host import findings
-from messages.host.findings import Finding
+from messages.desk import findings
+from messages.desk.findings import Finding
+from messages.desk.leftovers import cells
 from messages.host.folder import FolderError, InUse
-from messages.host.leftovers import cells
 from messages.settings import ConfigError
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct, json, msgpack
 
-from messages.host.leftovers import Page
+from messages.desk.leftovers import Page
 from messages.shapes import NodeStatus, Value
 
 

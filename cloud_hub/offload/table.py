@@ -10,7 +10,7 @@ from msgspec import Struct, json
 
 from cloud_hub.labels.table import COUNTS, top
 from cloud_hub.offload.estimates import Estimate, Stratum, overall, share
-from messages.host.leftovers import moment
+from messages.desk.leftovers import moment
 from messages.offload.features import INVALID, NO_BOXES, NO_CONFIDENCE, ONE_CLASS
 from messages.shapes import Report
 

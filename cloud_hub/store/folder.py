@@ -8,7 +8,7 @@ from typing import Final
 
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.store.schema import migrate
-from messages.host import leftovers
+from messages.desk import leftovers
 from messages.host.folder import database, in_use, locked, named
 
 DATABASE: Final = "hub.db"

@@ -9,7 +9,7 @@ import numpy as np
 
 from cloud_hub.store.protocol import Verdict
 from messages.codec import BadPayload
-from messages.host.plug_ins import described
+from messages.desk.plug_ins import described
 from messages.shapes import Boxes, Classes, Scalar, Tensor, Text, Value
 from messages.tensors import unpack
 

@@ -18,7 +18,7 @@ from edge_agent.sources.feed import IDLE, Bad, Keep, Sample, SourceError
 from edge_agent.sources.files import FileOptions, read
 from edge_agent.sources.progress import Found, Progress
 from messages.codec import BadPayload
-from messages.host.plug_ins import described
+from messages.desk.plug_ins import described
 
 _UNFINISHED = (".part", ".tmp", ".crdownload")
 

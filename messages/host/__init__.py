@@ -1,1 +1,1 @@
-"""What both programs need of the machine they run on: its clocks, its log, and a folder of their own."""
+"""What both programs need of the machine they run on: clock, log, signals, and a folder of their own."""

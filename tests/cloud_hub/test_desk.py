@@ -8,7 +8,7 @@ import pytest
 
 from cloud_hub.store.folder import opened
 from cloud_hub.store.protocol import NodeRecord, Verdict
-from messages.host.leftovers import Page, dead_letters, moment
+from messages.desk.leftovers import Page, dead_letters, moment
 from messages.shapes import Classes, HardSample, NodeStatus
 from messages.tensors import pack
 from tests.support.commands import hub

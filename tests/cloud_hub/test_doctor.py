@@ -19,10 +19,10 @@ from cloud_hub import doctor
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.store.folder import opened
 from cloud_hub.store.protocol import NodeRecord
-from messages.bus import checkup
 from messages.bus.mqtt import MqttBus
 from messages.bus.protocol import Connected
-from messages.host.findings import Finding
+from messages.desk import checkup
+from messages.desk.findings import Finding
 from messages.shapes import NodeStatus
 from tests.support.authority import Authority
 from tests.support.big_models import write_models

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import storage
-from messages.host.leftovers import Page, dead_letters, moment
+from messages.desk.leftovers import Page, dead_letters, moment
 from tests.support.commands import agent
 from tests.support.leftovers import AT, bury_reports, quarantine
 from tests.support.small_agent import write_agent

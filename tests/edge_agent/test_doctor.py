@@ -22,12 +22,12 @@ from cloud_hub.store.folder import opened
 from edge_agent import doctor, storage
 from edge_agent.config import AgentSettings
 from messages import channels
-from messages.bus import checkup
 from messages.bus.mqtt import MqttBus
 from messages.bus.protocol import Connected
 from messages.codec import encode_body
 from messages.delivery.rows import Draft, Kind
-from messages.host.findings import Finding, State
+from messages.desk import checkup
+from messages.desk.findings import Finding, State
 from messages.settings import ConfigError, load
 from messages.shapes import Report
 from tests.support.authority import Authority

@@ -13,9 +13,9 @@ from messages.delivery.ledger import close
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace, Sender
 from messages.delivery.sqlite import SqliteStore, connect
-from messages.host import leftovers
+from messages.desk import leftovers
+from messages.desk.leftovers import Page
 from messages.host.folder import FolderError
-from messages.host.leftovers import Page
 from messages.shapes import Receipt, Report
 from tests.support.leftovers import AT, bury_reports, quarantine
 

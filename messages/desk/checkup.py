@@ -13,7 +13,7 @@ from messages.bus.mqtt import MqttBus
 from messages.bus.protocol import Connected, Denied, Disconnected, Event, Incoming, NotConnected, PublishDenied
 from messages.bus.settings import Endpoint, MqttSettings
 from messages.bus.tls import tls_context
-from messages.host.findings import Finding, fail, ok
+from messages.desk.findings import Finding, fail, ok
 
 PATIENCE_S: Final = 5.0
 """How long a broker may take to accept a connection, and to finish a TLS handshake."""

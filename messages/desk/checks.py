@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from messages.codec import BadPayload
-from messages.host.findings import Finding, cure, fail, ok, warn
+from messages.desk.findings import Finding, cure, fail, ok, warn
+from messages.desk.leftovers import Table, moment, reading
 from messages.host.folder import FolderError, there
-from messages.host.leftovers import Table, moment, reading
 
 SKEW_S: Final = 60.0
 """Clocks that are further apart than this are told."""
