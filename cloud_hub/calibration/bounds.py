@@ -30,10 +30,11 @@ def promise(scores: Array, wrong: Array, error: float, confidence: float) -> Pro
 
     Thresholds are tested one after the other from the safest on, each at the full level, until the first fails
     (fixed-sequence testing: Geifman and El-Yaniv, 2017; Angelopoulos et al., 2021), so no correction for many tests is
-    due. The first has as many samples as a promise needs. None where even that one fails, or there are too few.
-    The scores must not come from what was fitted to these very labels.
+    due. The first keeps a quarter of the samples, for with fewer a single mistake would end the sequence, and at least
+    as many as a promise needs. None where even that one fails, or there are too few. The scores must not come from what
+    was fitted to these very labels.
     """
-    first = labels_needed(error, confidence) - 1
+    first = max(labels_needed(error, confidence), len(scores) // 4) - 1
     order = np.argsort(scores, kind="stable")
     kept, mistakes = np.arange(1, len(scores) + 1), np.cumsum(wrong[order])
     ends = np.append(scores[order][1:] > scores[order][:-1], True)  # of those that score alike all are kept or none

@@ -46,7 +46,7 @@ def calibrate(data: Calibration, base: OffloadPolicy, *, seed: int = 0) -> Fitte
     terms = base.terms or Terms()
     pool = pool_for(data.x.shape[1:]) if data.x is not None and base.model else None
     pooled = None if pool is None or data.x is None else pooler(pool)(data.x)
-    rule = _rule(data, pooled, quality=terms.quality is not None, seed=seed)
+    rule = _rule(data, pooled, base, seed=seed)
     known = structs.replace(
         base,
         sketch=pack(np.quantile(rule.scores, np.linspace(0.0, 1.0, RANKS)).astype(np.float32)),
@@ -58,11 +58,13 @@ def calibrate(data: Calibration, base: OffloadPolicy, *, seed: int = 0) -> Fitte
     return Fitted(_sized(known, rule, pool, pooled), rule.table, rule.notes)
 
 
-def _rule(data: Calibration, pooled: Array | None, *, quality: bool, seed: int) -> Rule:
+def _rule(data: Calibration, pooled: Array | None, base: OffloadPolicy, *, seed: int) -> Rule:
     assert data.cloud is not None
     assert data.labels is not None
     if data.probs.ndim == 2:
-        return rule_for(Rows(data.probs, pooled, data.cloud, data.labels), quality=quality, seed=seed)
+        quality = base.terms is not None and base.terms.quality is not None
+        rows = Rows(data.probs, pooled, data.cloud, data.labels)
+        return rule_for(rows, quality=quality, learn=bool(base.model), seed=seed)
     rows = Rows(data.probs[:, None], None, data.cloud, data.labels)
     none = np.empty(0)
     return Rule(lambda *_: Certainty(), rows, 1.0 - data.probs, none, none)

@@ -36,10 +36,13 @@ def resampled(scores: dict[str, Array], gain: Array, floors: dict[str, float | N
 def floor_of(scores: Array, gain: Array) -> float | None:
     """The score up to which sending loses: below it the gains (n,) sum up to less than chance would explain.
 
-    None where sending everything is best, or as good as can be told.
+    None where sending everything is best, or as good as can be told. Where sending loses somewhere and gains nowhere
+    for certain, it is the highest score: nothing is sent.
     """
     order = np.argsort(-scores, kind="stable")
     total = np.append(0.0, np.cumsum(gain[order]))
+    changed = np.append(0.0, np.cumsum(np.abs(gain[order])))  # which is the variance of the total by chance
     best = int(total.argmax())
-    lost, changed = total[best] - total[-1], np.abs(gain[order][best:]).sum()
-    return float(scores[order][best]) if lost > 2.0 * np.sqrt(changed) else None
+    if total[best] - total[-1] <= 2.0 * np.sqrt(changed[-1] - changed[best]):
+        return None
+    return float(scores[order][best if total[best] > 2.0 * np.sqrt(changed[best]) else 0])

@@ -22,7 +22,7 @@ COPIES: Final = 10
 NOISE: Final = 0.6
 """A network learns from so many copies of each sample, with normal noise of this deviation on what is standardised."""
 
-PASSES: Final = ((10, 1e-2), (2, 1e-3))
+PASSES: Final = ((7, 1.5e-2), (2, 1.5e-3))
 """How often it sees them all, and at which learning rate."""
 
 Weights = tuple[Array, Array]
@@ -58,8 +58,9 @@ def _trained(inputs: Array, targets: Array, units: int, seed: int) -> MLPClassif
     random = np.random.default_rng(seed)
     copies = np.tile(inputs, (COPIES, 1))
     copies += random.normal(0.0, NOISE, copies.shape)
+    batch = min(128, max(32, len(inputs) // 8))
     model = MLPClassifier(
-        hidden_layer_sizes=(units,), alpha=0.1, batch_size=64, warm_start=True, n_iter_no_change=100,
+        hidden_layer_sizes=(units,), alpha=0.1, batch_size=batch, warm_start=True, n_iter_no_change=100,
         random_state=seed,
     )  # fmt: skip
     with warnings.catch_warnings():

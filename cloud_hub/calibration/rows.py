@@ -108,6 +108,8 @@ def checked(data: Calibration) -> Calibration:
             raise CalibrationError(f"{field.name}: {len(array)} samples, probs has {count}")
     if full.x is not None and not np.isfinite(full.x).all():
         raise CalibrationError("x: finite numbers only")
+    if full.labels is not None and full.probs.ndim == 2 and full.labels.max(initial=UNKNOWN) >= full.probs.shape[1]:
+        raise CalibrationError(f"labels: {full.labels.max()} is no class of {full.probs.shape[1]}")
     return full
 
 

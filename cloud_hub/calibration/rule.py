@@ -47,8 +47,11 @@ class Rule:
         return self.fit(self.rows, units)
 
 
-def rule_for(rows: Rows, *, quality: bool, seed: int) -> Rule:
-    """The rule with which most is gained by sending; for `quality`, with which most mistakes of the edge are found."""
+def rule_for(rows: Rows, *, quality: bool, learn: bool, seed: int) -> Rule:
+    """The rule with which most is gained by sending; for `quality`, with which most mistakes of the edge are found.
+
+    Only certainties are compared unless it may `learn`.
+    """
     if quality:
         rows = replace(rows, cloud=rows.truth)
     labelled = rows.take(rows.truth != UNKNOWN)
@@ -59,7 +62,7 @@ def rule_for(rows: Rows, *, quality: bool, seed: int) -> Rule:
     waiting = rows.take((rows.truth == UNKNOWN) & (rows.cloud != UNKNOWN))
     others = trusted(known, waiting)
     fits = certainties(temperature)
-    if (known.gain > 0.0).sum() >= LEAST_GAINS:
+    if learn and (known.gain > 0.0).sum() >= LEAST_GAINS:
         fits |= learners(seed)
     scores = {name: held_out(fit, known, others, UNITS, seed) for name, fit in fits.items()}
     floors = {name: None if quality else _floor(name, score, known.gain) for name, score in scores.items()}
