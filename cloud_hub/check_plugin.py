@@ -1,6 +1,5 @@
 """`cloud-hub check-plugin`: does a big model of the user's own do what the hub expects? One line for each check."""
 
-import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -8,13 +7,11 @@ from math import isclose
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from cloud_hub.config import InputSettings, load
 from cloud_hub.workers import predictor
 from cloud_hub.workers.predictor import Array, Predict, PredictorFailed
-from messages.desk.findings import Finding, fail, ok, warn
-from messages.desk.plug_ins import p50_ms
+from messages.desk.findings import Finding, fail, ok
+from messages.desk.plug_ins import battery, p50_ms, random_numbers, same_twice, takes_one
 from messages.settings import ConfigError
 from messages.shapes import Text, Value
 
@@ -48,14 +45,19 @@ def examine(subject: Subject, file: Path | None = None) -> list[Finding]:
         predict = predictor.load(subject.name, subject.model)
     except PredictorFailed as error:
         return [fail("load", str(error), "run this in the module's folder or give --config; see configs/hub.toml")]
-    found = [ok("load"), _signature(predict)]
-    if found[-1].problem:
-        return found
+    signature = takes_one(predict, "predict", "one argument, a batch (N, ...)")
     if subject.input is None:
         cure = "set jobs.NAME.input in the config, or give --input, like float32:8,8"
-        return [*found, fail("input", "nobody says what a sample looks like", cure)]
+        return [ok("load"), signature, fail("input", "nobody says what a sample looks like", cure)]
+    samples = random_numbers(subject.input.dtype, (max(SIZES), *subject.input.shape))
+    batches: dict[int, list[Value]] = {}
+    found = [ok("load")]
     try:
-        found += _battery(predict, _samples(subject.input))
+        found += battery(
+            signature,
+            (_answers_all(predict, samples[:size], batches) for size in SIZES),
+            lambda: _habits(predict, samples, batches),
+        )
     except PredictorFailed as error:  # `+=` has kept what was found before
         found.append(fail("called again", str(error), "never raise, however often it is called"))
     return found
@@ -68,38 +70,14 @@ def _completed(subject: Subject, file: Path) -> Subject:
     raise ConfigError(f"no job of {file} names {subject.name!r} as its predictor")
 
 
-def _signature(predict: Predict) -> Finding:
-    if inspect.iscoroutinefunction(predict):
-        return fail("signature", "predict is async, and would never be awaited", "make it a plain function")
+def _answers_all(predict: Predict, batch: Array, batches: dict[int, list[Value]]) -> Finding:
+    what = f"a batch of {len(batch)}"
     try:
-        inspect.signature(predict).bind(None)
-    except TypeError as error:
-        return fail("signature", f"predict: {error}", "let predict take one argument, a batch (N, ...)")
-    except ValueError:  # written in C: the calls will tell
-        pass
-    return ok("signature")
-
-
-def _samples(spec: InputSettings) -> Array:
-    """A batch of random samples. Random bytes are printable, so that those which are text can be read."""
-    random, shape = np.random.default_rng(1), (max(SIZES), *spec.shape)
-    low, high = (32, 127) if spec.dtype in ("uint8", "int8") else (0, 2)
-    numbers = random.random(shape) if spec.dtype.startswith("float") else random.integers(low, high, shape)
-    return np.asarray(numbers).astype(spec.dtype)
-
-
-def _battery(predict: Predict, samples: Array) -> Iterator[Finding]:
-    batches: dict[int, list[Value]] = {}
-    for size in SIZES:
-        try:
-            batches[size] = _answers(predict, samples[:size])
-        except PredictorFailed as error:
-            cure = "give class probabilities (N, classes) that sum to one, or a list of N values, and never raise"
-            yield fail(f"a batch of {size}", str(error), cure)
-            continue
-        yield ok(f"a batch of {size}", type(batches[size][0]).__name__)
-    if len(batches) == len(SIZES):
-        yield from _habits(predict, samples, batches)
+        batches[len(batch)] = _answers(predict, batch)
+    except PredictorFailed as error:
+        cure = "give class probabilities (N, classes) that sum to one, or a list of N values, and never raise"
+        return fail(what, str(error), cure)
+    return ok(what, type(batches[len(batch)][0]).__name__)
 
 
 def _habits(predict: Predict, samples: Array, batches: dict[int, list[Value]]) -> Iterator[Finding]:
@@ -111,8 +89,7 @@ def _habits(predict: Predict, samples: Array, batches: dict[int, list[Value]]) -
     moved = _answers(predict, samples[::-1].copy())[::-1]
     yield ok("order") if _alike(whole, moved) else fail("order", "answers depend on the order of the samples", cure)
     again, chance = _answers(predict, samples), "leave chance out: no dropout, a fixed seed"
-    same = _alike(whole, again)
-    yield ok("the same twice") if same else warn("the same twice", "other answers for the same batch", chance)
+    yield same_twice(_alike(whole, again), "other answers for the same batch", chance)
     times = [
         f"{p50_ms(partial(predictor.outputs, predict, samples[:size])):.3f} ms for {size}" for size in (1, max(SIZES))
     ]

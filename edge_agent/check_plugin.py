@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from msgspec import convert, structs
+from msgspec import structs
 
 from edge_agent import check_source, config, jobs, plugins
 from edge_agent.config import JobSettings
@@ -21,7 +21,7 @@ from edge_agent.plugins import PluginError, PluginFailed
 from edge_agent.policies.rules import INVALID, Decision, threshold
 from edge_agent.values import as_value
 from messages.desk.findings import Finding, fail, ok, warn
-from messages.desk.plug_ins import p50_ms
+from messages.desk.plug_ins import battery, p50_ms, random_numbers, same_twice, takes_one
 from messages.settings import ConfigError, beside
 from messages.shapes import Box, Boxes, Classes, Prediction, Scalar, Text, Value
 from messages.tensors import DTYPES
@@ -44,11 +44,14 @@ RESULTS: Final[dict[str, Value]] = {
 }
 """What a policy must bear: an edge model gives each of these one day."""
 
-_CLASSES: Final = {"type": "classes", "probs": (0.5, 0.5)}
-PREDICTIONS: Final[dict[str, dict[str, Any]]] = {
-    "a provisional one": {"value": _CLASSES, "provisional": True, "origin": "edge", "reason": "entropy"},
-    "a final one": {"value": _CLASSES, "provisional": False, "origin": "cloud"},
-    "one without value": {"value": None, "provisional": False, "origin": "cloud", "reason": "there is no answer"},
+_ABOUT: Final[dict[str, Any]] = {"event_id": "check.1", "timestamp": 0, "job": "check", "sample_id": "check-1"}
+_EVEN: Final = RESULTS["an even result"]
+PREDICTIONS: Final = {
+    "a provisional one": Prediction(**_ABOUT, value=_EVEN, provisional=True, origin="edge", reason="entropy"),
+    "a final one": Prediction(**_ABOUT, value=_EVEN, provisional=False, origin="cloud"),
+    "one without value": Prediction(
+        **_ABOUT, value=None, provisional=False, origin="cloud", reason="there is no answer"
+    ),
 }
 
 
@@ -127,19 +130,6 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
         return []
 
 
-def _takes_one(function: Callable[..., Any], what: str) -> Finding:
-    """Whether something can be called with one argument, and is a plain function."""
-    if inspect.iscoroutinefunction(function):
-        return fail("signature", f"{what} is async, and would never be awaited", "make it a plain function")
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError as error:
-        return fail("signature", f"{what}: {error}", f"let {what} take one argument")
-    except ValueError:  # written in C: the calls will tell
-        pass
-    return ok("signature")
-
-
 def _engine(subject: Subject, _: Callable[..., Any]) -> Iterator[Finding]:
     try:
         engine = load.from_plugin({**subject.options, "use": subject.name}, None, "plug-in")
@@ -150,23 +140,17 @@ def _engine(subject: Subject, _: Callable[..., Any]) -> Iterator[Finding]:
         yield fail("engine", f"takes {engine.input}", f"use one of {', '.join(DTYPES)}")
         return
     yield ok("engine", f"takes {engine.input}")
-    takes_one = _takes_one(engine.predict, "predict")
-    yield takes_one
-    if takes_one.problem:
-        return
     samples = _samples(engine.input)
-    findings = [_predicts(engine, what, x) for what, x in samples.items()]
-    yield from findings
-    if not any(finding.problem for finding in findings):
-        yield from _engine_habits(engine, samples["random numbers"])
+    yield from battery(
+        takes_one(engine.predict, "predict"),
+        (_predicts(engine, what, x) for what, x in samples.items()),
+        lambda: _engine_habits(engine, samples["random numbers"]),
+    )
 
 
 def _samples(takes: TensorSpec) -> dict[str, "np.ndarray[Any, Any]"]:
-    """Samples of a kind. Random bytes are printable, so that those which are text can be read."""
-    random = np.random.default_rng(1)
-    low, high = (32, 127) if takes.dtype in ("uint8", "int8") else (0, 2)
-    numbers = random.random(takes.shape) if takes.dtype.startswith("float") else random.integers(low, high, takes.shape)
-    return {"zeros": np.zeros(takes.shape, takes.dtype), "random numbers": np.asarray(numbers).astype(takes.dtype)}
+    zeros = np.zeros(takes.shape, takes.dtype)
+    return {"zeros": zeros, "random numbers": random_numbers(takes.dtype, takes.shape)}
 
 
 def _predicts(engine: Engine, what: str, x: "np.ndarray[Any, Any]") -> Finding:
@@ -186,10 +170,8 @@ def _predicts(engine: Engine, what: str, x: "np.ndarray[Any, Any]") -> Finding:
 
 def _engine_habits(engine: Engine, x: "np.ndarray[Any, Any]") -> Iterator[Finding]:
     predict = partial(plugins.call, "predict", engine.predict, x)
-    if repr(predict()) != repr(predict()):
-        yield warn("the same twice", "another result for the same sample", "leave chance out: no dropout, a fixed seed")
-    else:
-        yield ok("the same twice")
+    same, cure = repr(predict()) == repr(predict()), "leave chance out: no dropout, a fixed seed"
+    yield same_twice(same, "another result for the same sample", cure)
     yield ok("time", f"p50 {p50_ms(predict):.3f} ms")
 
 
@@ -199,26 +181,24 @@ def _policy(subject: Subject, found: Callable[..., Any]) -> Iterator[Finding]:
     except PluginFailed as error:
         yield fail("rule", str(error), "correct it, or its options")
         return
-    takes_one = _takes_one(rule, "the rule") if callable(rule) else fail(
+    signature = takes_one(rule, "the rule") if callable(rule) else fail(
         "rule", f"returned {type(rule).__name__}, not a rule to call", "return a function of the edge model's result"
     )  # fmt: skip
-    yield takes_one
-    if takes_one.problem:
-        return
     subjects: dict[str, Any] = _samples(subject.takes) if subject.blind and subject.takes else dict(RESULTS)
-    findings = [_decides(rule, what, given) for what, given in subjects.items()]
-    yield from findings
-    if not any(finding.problem for finding in findings):
-        decide = partial(plugins.call, "the rule", rule, next(iter(subjects.values())))
-        same = decide() == decide()
-        cure = "fine where it counts or draws lots; else leave that out"
-        yield ok("the same twice") if same else warn("the same twice", "decides otherwise the second time", cure)
-        yield _quick(decide)
+    decide = partial(plugins.call, "the rule", rule)
+    cases = (_decides(decide, what, given) for what, given in subjects.items())
+    yield from battery(signature, cases, lambda: _policy_habits(partial(decide, next(iter(subjects.values())))))
 
 
-def _decides(rule: Callable[[Any], Any], what: str, given: Any) -> Finding:
+def _policy_habits(decide: Callable[[], object]) -> Iterator[Finding]:
+    cure = "fine where it counts or draws lots; else leave that out"
+    yield same_twice(decide() == decide(), "decides otherwise the second time", cure)
+    yield _quick(decide)
+
+
+def _decides(decide: Callable[[Any], Any], what: str, given: Any) -> Finding:
     try:
-        decision = plugins.call("the rule", rule, given)
+        decision = decide(given)
     except PluginFailed as error:
         return fail(what, str(error), "never raise: call hard what cannot be judged")
     if type(decision) is not Decision or type(decision.offload) is not bool or not isfinite(decision.rank):
@@ -227,22 +207,18 @@ def _decides(rule: Callable[[Any], Any], what: str, given: Any) -> Finding:
 
 
 def _sink(subject: Subject, found: Callable[..., Any]) -> Iterator[Finding]:
-    takes_one = _takes_one(found, subject.name)
-    yield takes_one
-    if takes_one.problem:
-        return
-    envelope = {"event_id": "check.1", "timestamp": 0, "job": "check", "sample_id": "check-1"}
-    for what, about in PREDICTIONS.items():
-        prediction = convert({**envelope, **about}, Prediction)
-        try:
-            plugins.call(subject.name, found, prediction)
-        except PluginFailed as error:
-            yield fail(
-                what, str(error), "never raise: the agent tells a final prediction again until the sink takes it"
-            )
-            return
-        yield ok(what)
-    yield _quick(partial(plugins.call, subject.name, found, prediction))
+    take = partial(plugins.call, subject.name, found)
+    cases = (_shows(take, what, prediction) for what, prediction in PREDICTIONS.items())
+    last = partial(take, PREDICTIONS["one without value"])
+    yield from battery(takes_one(found, subject.name), cases, lambda: [_quick(last)])
+
+
+def _shows(take: Callable[[Prediction], object], what: str, prediction: Prediction) -> Finding:
+    try:
+        take(prediction)
+    except PluginFailed as error:
+        return fail(what, str(error), "never raise: the agent tells a final prediction again until the sink takes it")
+    return ok(what)
 
 
 def _quick(call: Callable[[], object]) -> Finding:

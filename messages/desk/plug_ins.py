@@ -1,10 +1,16 @@
-"""What both programs say of a user's own code: where it raised, and how long it takes."""
+"""What both programs say of a user's own code: where it raised, what it takes, how it behaves and how long it takes."""
 
+import inspect
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+from messages.desk.findings import Finding, fail, ok, warn
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _OURS: Final = tuple(str(Path(__file__).parents[2] / name) for name in ("messages", "edge_agent", "cloud_hub"))
 
@@ -39,3 +45,41 @@ def p50_ms(call: Callable[[], object]) -> float:
         call()
         times.append(perf_counter() - start)
     return 1000.0 * sorted(times)[len(times) // 2]
+
+
+def battery(signature: Finding, cases: Iterable[Finding], habits: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Each part only where the one before found nothing wrong."""
+    yield signature
+    if not signature.problem:
+        found = list(cases)
+        yield from found
+        if not any(finding.problem for finding in found):
+            yield from habits()
+
+
+def takes_one(function: Callable[..., Any], what: str, argument: str = "one argument") -> Finding:
+    """Whether something can be called with one argument, and is a plain function."""
+    if inspect.iscoroutinefunction(function):
+        return fail("signature", f"{what} is async, and would never be awaited", "make it a plain function")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        return fail("signature", f"{what}: {error}", f"let {what} take {argument}")
+    except ValueError:  # written in C: the calls will tell
+        pass
+    return ok("signature")
+
+
+def random_numbers(dtype: str, shape: tuple[int, ...]) -> "np.ndarray[Any, Any]":
+    """A sample or a batch. Random bytes are printable, so that those which are text can be read."""
+    import numpy as np
+
+    random = np.random.default_rng(1)
+    low, high = (32, 127) if dtype in ("uint8", "int8") else (0, 2)
+    numbers = random.random(shape) if dtype.startswith("float") else random.integers(low, high, shape)
+    return np.asarray(numbers).astype(dtype)
+
+
+def same_twice(same: object, problem: str, cure: str) -> Finding:
+    """Whether the second call gave what the first did."""
+    return ok("the same twice") if same else warn("the same twice", problem, cure)
