@@ -1,39 +1,26 @@
 """hub.toml as frozen structs: the broker, HTTP, limits, and the jobs with their big models."""
 
-import os
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from cloud_hub.broker.settings import BrokerSettings
+from cloud_hub.broker.settings import BrokerSettings, loopback
 from cloud_hub.ingest.exchange import HubOptions
 from cloud_hub.ingest.inference import JobSpec
 from cloud_hub.jobs.joint_inference import Spec
 from cloud_hub.jobs.recalibration import Spec as Recalibration
-from messages.bus.settings import MqttSettings
+from messages.bus.settings import FILES, TLS_FILES, MqttSettings
 from messages.channels import BadTopic, checked
 from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
-from messages.settings import ConfigError, Count, Seconds, beside
+from messages.settings import ConfigError, Count, Seconds, beside, readable, whole
 from messages.settings import load as read
 from messages.tensors import DTYPES
 
 DAY_S = 86_400.0
-
-S = TypeVar("S", bound=Struct)
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +35,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     token_file: str = ""
 
     def __post_init__(self) -> None:
-        if not self.token_file and not _loopback(self.host):
+        if not self.token_file and not loopback(self.host):
             raise ValueError(f"host {self.host!r}: other machines can reach it, so it needs a token_file")
 
 
@@ -168,26 +155,13 @@ def _check(settings: HubSettings) -> None:
 
 def _whole(settings: HubSettings, file: Path) -> HubSettings:
     """The same settings with absolute paths; every file that is named must be there."""
-    tls = ("ca_file", "cert_file", "key_file")
-    broker = _files(settings.broker, tls, "broker", file)
-    accounts = {name: _file(path, f"broker.accounts.{name}", file) for name, path in broker.accounts.items()}
-    apps = {name: _files(app, ("password_file",), f"broker.apps.{name}", file) for name, app in broker.apps.items()}
-    mqtt = settings.mqtt and _files(settings.mqtt, (*tls, "password_file"), "mqtt", file)
-    jobs = {name: _files(job, ("model",), f"jobs.{name}", file) for name, job in settings.jobs.items()}
+    broker = whole(settings.broker, TLS_FILES, "broker", file)
+    accounts = {name: readable(path, f"broker.accounts.{name}", file) for name, path in broker.accounts.items()}
+    apps = {name: whole(app, ("password_file",), f"broker.apps.{name}", file) for name, app in broker.apps.items()}
+    mqtt = settings.mqtt and whole(settings.mqtt, FILES, "mqtt", file)
+    jobs = {name: whole(job, ("model",), f"jobs.{name}", file) for name, job in settings.jobs.items()}
     return structs.replace(
         settings, mqtt=mqtt, jobs=jobs, data_dir=str(beside(file, settings.data_dir)),
         broker=structs.replace(broker, accounts=accounts, apps=apps, namespace=settings.namespace),
-        http=_files(settings.http, ("token_file",), "http", file),
+        http=whole(settings.http, ("token_file",), "http", file),
     )  # fmt: skip
-
-
-def _files(table: S, fields: tuple[str, ...], key: str, file: Path) -> S:
-    named = {field: getattr(table, field) for field in fields}
-    return structs.replace(table, **{f: _file(path, f"{key}.{f}", file) for f, path in named.items() if path})
-
-
-def _file(path: str, key: str, config_file: Path) -> str:
-    found = beside(config_file, path)
-    if not os.access(found, os.R_OK):
-        raise ConfigError(f"{key}: {found} is not there, or may not be read")
-    return str(found)

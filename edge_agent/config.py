@@ -1,10 +1,9 @@
 """agent.toml as frozen structs: what may stand there, what it means, and what it is when it does not."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
 from edge_agent.encoding import Encoding
 from edge_agent.plugins import Spec
@@ -163,13 +162,3 @@ def trusted(settings: AgentSettings, config_file: Path) -> tuple[PublicKey, ...]
         return tuple(public_key(text, place) for place, text in lines)
     except BadKey as error:
         raise ConfigError(str(error)) from error
-
-
-def beside_config(mqtt: MqttSettings, config_file: Path, section: str = "mqtt") -> MqttSettings:
-    """The settings with the paths of their files made whole. Raises ConfigError when a file cannot be read."""
-    files = {name: getattr(mqtt, name) for name in ("password_file", "ca_file", "cert_file", "key_file")}
-    found = {name: beside(config_file, path) for name, path in files.items() if path}
-    for name, path in found.items():
-        if not os.access(path, os.R_OK):
-            raise ConfigError(f"{section}.{name}: {path} is not there, or may not be read")
-    return structs.replace(mqtt, **{name: str(path) for name, path in found.items()})

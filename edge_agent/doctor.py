@@ -23,7 +23,7 @@ from edge_agent.jobs import Job
 from edge_agent.sources.feed import Bad, Feed, Sample, SourceError
 from messages import channels
 from messages.bus.protocol import Incoming
-from messages.bus.settings import MqttSettings
+from messages.bus.settings import FILES, MqttSettings
 from messages.codec import BadPayload, decode, seal
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind, Totals
@@ -35,7 +35,7 @@ from messages.desk.leftovers import moment
 from messages.host import folder
 from messages.host.clock import Clock
 from messages.host.folder import FolderError, there
-from messages.settings import ConfigError, beside
+from messages.settings import ConfigError, beside, whole
 from messages.shapes import Envelope, Link, Receipt
 
 EXAMPLE: Final = "configs/agent.toml"
@@ -73,9 +73,9 @@ def examine(file: Path, *, sample: bool = False, now: Callable[[], int] = Clock.
     found = checks.machine(file, now())
     try:
         settings = config.load(file)
-        mqtt = config.beside_config(settings.mqtt, file)
+        mqtt = whole(settings.mqtt, FILES, "mqtt", file)
         own = settings.apps.mqtt if settings.apps else None
-        apps = config.beside_config(own, file, "apps") if own else None
+        apps = own and whole(own, FILES, "apps", file)
     except ConfigError as error:
         return found + findings.of_settings(str(error), str(file), EXAMPLE)
     found.append(ok("config", f"node {settings.node}; jobs: {', '.join(settings.jobs) or 'none'}"))

@@ -7,7 +7,7 @@ level; inside a plain `dict[str, Any]` everything goes.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
@@ -80,6 +80,21 @@ def gather(path: Path, shape: type[msgspec.Struct], environ: Mapping[str, str]) 
 def beside(file: Path, path: str) -> Path:
     """A path that stands in a settings file: `~` is the home, and what is relative is relative to the file's folder."""
     return file.resolve().parent / Path(path).expanduser()
+
+
+def whole(table: T, fields: Iterable[str], key: str, file: Path) -> T:
+    """A table of a settings file with the whole paths of its files. Raises ConfigError when one cannot be read."""
+    named = {field: getattr(table, field) for field in fields}
+    found = {field: readable(path, f"{key}.{field}", file) for field, path in named.items() if path}
+    return msgspec.structs.replace(table, **found)
+
+
+def readable(path: str, key: str, file: Path) -> str:
+    """The whole path of a file that stands in a settings file. Raises ConfigError when it cannot be read."""
+    found = beside(file, path)
+    if not os.access(found, os.R_OK):
+        raise ConfigError(f"{key}: {found} is not there, or may not be read")
+    return str(found)
 
 
 def _read(path: Path) -> str:

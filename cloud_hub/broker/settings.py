@@ -13,6 +13,14 @@ APP_PREFIX: Final = "app@"
 """What an app's user name begins with: so it can never be a node's, whose topics come with its name."""
 
 
+def loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class AppAccess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Another app that hands in samples for one node's `jobs` (or all of them), and the file with its password."""
 
@@ -50,20 +58,10 @@ class BrokerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("apps: without accounts anyone on this machine may do everything; name accounts too")
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file belong together: one is missing")
-        if not self.loopback and not self.accounts:
+        if not loopback(self.listen) and not self.accounts:
             raise ValueError(f"listen {self.listen!r}: other machines can reach it, so it needs accounts")
         if self.accounts and HUB not in self.accounts:
             raise ValueError(f"accounts: {HUB!r} is missing, the account of the hub itself")
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the broker."""
-        if self.listen == "localhost":
-            return True
-        try:
-            return ip_address(self.listen).is_loopback
-        except ValueError:
-            return False
 
     @property
     def app_users(self) -> dict[str, AppAccess]:

@@ -8,6 +8,10 @@ from msgspec import Struct
 
 from messages.settings import Seconds, Word
 
+TLS_FILES = ("ca_file", "cert_file", "key_file")
+FILES = ("password_file", *TLS_FILES)
+"""The settings that name files."""
+
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
