@@ -14,7 +14,7 @@ from cloud_hub.cli.output import FAILED, USAGE, AsJson, Config, fail, print_json
 from cloud_hub.config import HubSettings
 from cloud_hub.store.folder import writing
 from messages.desk import leftovers
-from messages.offload.shapes import Terms
+from messages.offload.shapes import OffloadPolicy, Terms
 
 if TYPE_CHECKING:
     from cloud_hub.calibration import Fitted
@@ -58,12 +58,13 @@ def calibrate(
     settings, at = settings_with(config, job), time.time_ns() // 1_000_000
     seen, before, running = read(config, lambda reader: (
         fit.marks(reader), fit.in_force(reader, job, node), models(reader, job, node)))  # fmt: skip
-    terms = before.terms if before else None
+    before = before or OffloadPolicy(job=job, version=0)
     if quality is not None:
-        terms = structs.replace(terms or Terms(), budget=None, quality=quality, confidence=confidence)
+        terms = structs.replace(before.terms or Terms(), budget=None, quality=quality, confidence=confidence)
+        before = structs.replace(before, terms=terms)
     try:
         examples = _examples(job, config, settings, labelled, node)
-        fitted = fit.fit(examples, job, terms, at)
+        fitted = fit.fit(examples, before, at)
     except (CalibrationError, NoExamples) as error:
         fail(FAILED, str(error))
     version = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import Final
 from cloud_hub.jobs.recalibration import News, Spec, due
 from cloud_hub.store.folder import reading
 from cloud_hub.workers.process import environment
+from messages.host.folder import FolderError
 
 EVERY_S: Final = 10.0
 """So often the hub looks whether there is news enough."""
@@ -35,7 +37,11 @@ class Again:
                 await self._look(job, spec)
 
     async def _look(self, job: str, spec: Spec) -> None:
-        news = await asyncio.to_thread(self._news, job)
+        try:
+            news = await asyncio.to_thread(self._news, job)
+        except (FolderError, sqlite3.Error) as error:
+            _log.warning("job %s: cannot look for news: %s", job, error)
+            return
         tried = self._tried.get(job, News(0, 0))
         reason = due(News(news.audits - tried.audits, news.labels - tried.labels), spec)
         if not reason:

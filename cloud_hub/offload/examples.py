@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,8 @@ from messages.tensors import unpack
 Array = np.ndarray[Any, Any]
 
 MOST: Final = 20_000
-"""So many audits are used, the last ones: what they show does not get much clearer with more."""
+MOST_BYTES: Final = 256 << 20
+"""So many audits are used, and so many bytes of them, the last ones: with more it does not get much clearer."""
 
 _AUDITS: Final = (
     "SELECT dtype, shape, data, encoding, edge, value, " + COUNTS + " FROM samples"
@@ -64,24 +65,24 @@ def models(reader: sqlite3.Connection, job: str, node: str) -> dict[str, list[st
     return found
 
 
-def of_audits(reader: sqlite3.Connection, job: str, *, node: str = "", model: str = "") -> Examples:
-    """The answered audits of one edge model: of `model`, or else of the one that most of the audits are of.
+def of_audits(reader: sqlite3.Connection, job: str, *, node: str = "") -> Examples:
+    """The answered audits of one edge model: of the one that most nodes run now, or else that most audits are of.
 
     Hard samples are none of them: they are a biased choice. Raises NoExamples.
     """
     numbers = Counter(dict(reader.execute(_MODELS, (job, node))))
     if not numbers:
         raise NoExamples(f"job {job}: there are no audits yet (a share of all samples that agents send by chance)")
-    model = model or numbers.most_common(1)[0][0]
-    rows = reader.execute(_AUDITS, (job, model, node, MOST)).fetchall()
-    left_out = Counter(
-        {"another edge model": numbers.total() - numbers[model], "no answer": numbers[model] - len(rows)}
-    )
-    usable, why = _usable([_read(*row) for row in rows])
+    running = Counter({digest: len(names) for digest, names in models(reader, job, node).items()})
+    model = (running or numbers).most_common(1)[0][0]
+    rows = list(_recent(reader.execute(_AUDITS, (job, model, node, MOST))))
+    usable, left_out = _usable(rows)
     if not usable:
-        raise NoExamples(f"job {job}: none of {numbers[model]} audits has an answer with classes")
+        raise NoExamples(f"job {job}: none of {numbers[model]} audits is answered and can be used")
+    left_out["another edge model"] = numbers.total() - numbers[model]
+    left_out["too old or not answered"] = numbers[model] - len(rows)
     edge, x, cloud, labels = (np.stack(column) for column in zip(*usable, strict=True))
-    return Examples(model, x, edge, cloud, labels, +(left_out + why))
+    return Examples(model, x, edge, cloud, labels, +left_out)
 
 
 def of_file(file: Path) -> Examples:
@@ -140,6 +141,16 @@ def _read(dtype: str, shape: str, data: bytes, encoding: str, *said: Any) -> tup
         return "unreadable"
     classes = (UNKNOWN if found is None else found for found in (cloud, label))
     return (np.asarray(probs), x, *map(np.int64, classes))
+
+
+def _recent(found: sqlite3.Cursor) -> Iterator[tuple[Any, ...] | str]:
+    size = 0
+    for row in found:
+        audit = _read(*row)
+        size += 0 if isinstance(audit, str) else audit[1].nbytes
+        if size > MOST_BYTES:
+            return
+        yield audit
 
 
 def _usable(rows: Sequence[Any]) -> tuple[list[Any], Counter[str]]:

@@ -16,7 +16,7 @@ from cloud_hub.store.wanted import WantedTables
 from messages.codec import decode, encode
 from messages.offload.features import pooler
 from messages.offload.score import scorer
-from messages.offload.shapes import Certainty, OffloadPolicy, Terms
+from messages.offload.shapes import Certainty, OffloadPolicy
 
 
 class Marks(NamedTuple):
@@ -38,9 +38,11 @@ def in_force(reader: sqlite3.Connection, job: str, node: str) -> OffloadPolicy |
     return None if found is None else decode(OffloadPolicy, found.document)
 
 
-def fit(examples: Examples, job: str, terms: Terms | None, at: int) -> Fitted:
-    """The policy for these examples, still without a version. Raises CalibrationError."""
-    base = OffloadPolicy(job=job, version=0, model=examples.model, terms=terms, fitted_at=at)
+def fit(examples: Examples, before: OffloadPolicy, at: int) -> Fitted:
+    """The policy for these examples that takes the place of another, with its terms. Raises CalibrationError."""
+    base = OffloadPolicy(
+        job=before.job, version=before.version + 1, model=examples.model, terms=before.terms, fitted_at=at
+    )
     return calibrate(Calibration(probs=examples.edge, x=examples.x, cloud=examples.cloud, labels=examples.labels), base)
 
 

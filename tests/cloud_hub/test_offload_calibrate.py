@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec import json as encoding
 from msgspec import structs
 
 from cloud_hub.calibration import Candidate, Fitted
@@ -19,6 +18,7 @@ from cloud_hub.offload.examples import of_file
 from cloud_hub.offload.fit import worse
 from cloud_hub.offload.refit import again
 from cloud_hub.store.folder import opened, reading
+from cloud_hub.store.protocol import NodeRecord
 from messages.codec import decode
 from messages.offload.shapes import OffloadPolicy
 from messages.settings import ConfigError
@@ -117,13 +117,29 @@ def test_audits_of_one_edge_model_are_taken_with_the_labels_that_they_have(confi
     found = calibrate(config)
     assert (found["samples"], found["labels"]) == (120, 110)
     assert found["left_out"] == {"another edge model": 30}
-    with opened(config.parent / "data", quarantine_rows=100, dead_rows=100) as store, store.transaction():
-        status = NodeStatus(event_id="s", timestamp=1, state="online", session=1, releases={"sides": "b" * 64})
-        store.connection.execute("INSERT INTO nodes VALUES ('cam-2', ?, 1, 1)", (encoding.encode(status),))
+    runs(config, "cam-1", MODEL)
+    runs(config, "cam-2", "b" * 64)
+    runs(config, "cam-3", MODEL)
     text = hub("calibrate", "sides", "--config", config).stdout
     assert "cam-2: runs model bbbbbbbbbbbb, and will refuse this policy" in text
+    runs(config, "cam-3", "b" * 64)
+    done = hub("calibrate", "sides", "--config", config)
+    assert (done.returncode, "30 samples, at least 50 are needed: 20 are missing" in done.stderr) == (1, True)
     done = hub("calibrate", "sides", "--config", config, "--node", "cam-2")
     assert (done.returncode, "there are no audits yet" in done.stderr) == (1, True)
+
+
+def runs(config: Path, node: str, model: str) -> None:
+    with opened(config.parent / "data", quarantine_rows=100, dead_rows=100) as store, store.transaction():
+        status = NodeStatus(event_id="s", timestamp=1, state="online", session=1, releases={"sides": model})
+        store.save_node(NodeRecord(node, status, 1, online=True))
+
+
+def test_of_many_audits_the_last_that_fit_into_memory_are_taken(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(config, 100)
+    monkeypatch.setattr("cloud_hub.offload.examples.MOST_BYTES", 60 * 8)
+    found = calibrate(config)
+    assert (found["samples"], found["left_out"]) == (60, {"too old or not answered": 40})
 
 
 FILES: dict[str, dict[str, Any]] = {
