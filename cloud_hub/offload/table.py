@@ -14,17 +14,8 @@ from messages.desk.leftovers import moment
 from messages.offload.features import INVALID, NO_BOXES, NO_CONFIDENCE, ONE_CLASS
 from messages.shapes import Report
 
-COLUMNS: Final = (
-    "node",
-    "samples",
-    "sent",
-    "budget",
-    "agreement",
-    "edge accuracy",
-    "joint accuracy",
-    "bytes",
-    "alarms",
-)
+COLUMNS: Final = ("node", "samples", "sent %", "budget %", "agreement %", "audits", "edge right %", "joint right %",
+                  "kB", "alarms")  # fmt: skip
 
 ALL: Final = "all nodes"
 
@@ -227,22 +218,20 @@ def _kept(size: int, seen: Seen) -> Stratum:
 
 
 def cells(row: NodeRow) -> list[str]:
-    """A row as cells for a person."""
+    """A row as cells for a person, under COLUMNS."""
+    no_accuracy = "no labels" if not row.labels else "no audits with labels"
     return [
-        row.node, str(row.samples), f"{row.sent} ({100 * row.rate:.1f} %)",
-        "" if row.budget is None else f"{100 * row.budget:.1f} %",
-        _text(row.agreement, f"{row.audits} audits, none answered" if row.audits else "no audits"),
-        _text(row.edge_accuracy, "no labels" if not row.labels else "no audits with labels"),
-        _text(row.joint_accuracy, "no labels" if not row.labels else "no audits with labels"),
-        str(row.bytes), "; ".join(map(_alarm, row.alarms)),
+        row.node, str(row.samples), f"{100 * row.rate:.1f}", "" if row.budget is None else f"{100 * row.budget:.1f}",
+        _text(row.agreement, "none answered" if row.audits else "no audits"), str(row.audits),
+        _text(row.edge_accuracy, no_accuracy), _text(row.joint_accuracy, no_accuracy), f"{row.bytes / 1000:.1f}",
+        "\n".join(map(_alarm, row.alarms)),
     ]  # fmt: skip
 
 
 def _text(found: Estimate | None, none: str) -> str:
-    if found is None:
-        return none
-    return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}] of {found.samples}"
+    return none if found is None else f"{100 * found.value:.1f} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
 
 
 def _alarm(row: AlarmRow) -> str:
-    return f"{row.kind} since {moment(row.at)}" + (f" until {moment(row.until)}" if row.until else "")
+    end = f" until {moment(row.until)[:19]}" if row.until else ""
+    return f"{row.kind} since {moment(row.at)[:19]}{end}"

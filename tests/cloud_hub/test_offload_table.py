@@ -133,7 +133,7 @@ def test_the_joint_accuracy_takes_sent_samples_by_the_clouds_answer_and_kept_one
     kept = share(3, 4)
     assert kept is not None
     assert (joint["low"], joint["high"]) == pytest.approx(((13 + 86 * kept.low) / 100, (13 + 86 * kept.high) / 100))
-    assert "77.5 % [" in desk.text()
+    assert "77.5 [" in desk.text()
 
 
 def test_what_was_held_back_is_taken_to_be_like_what_was_sent_for_that_reason(desk: Desk) -> None:
