@@ -25,6 +25,8 @@ AUDIT: Final = "audit"
 _KINDS: Final = {AUDIT: "chance", "shifted": "urgent", INVALID: "urgent", NO_BOXES: "urgent", NO_CONFIDENCE: "urgent",
                  ONE_CLASS: "urgent"}  # fmt: skip
 _HELD: Final = ("over budget", "link down")
+_UNSEEN: Final = 0.1
+"""This part of the samples may be easy ones of which nothing is known; the interval says so."""
 
 _MARKS: Final = (
     "SELECT node, session, report FROM report_marks WHERE id IN"
@@ -198,7 +200,7 @@ def _accuracy(tally: Tally, count: Callable[[str], int], *, joint: bool) -> Esti
     samples, sent, chance, low = count("all"), count("hard"), count(f"reason.{AUDIT}"), count("low_trust")
     held = sum(count(f"reason.{why}") for why in _HELD)
     easy, picked = samples - sent - held, tally.hard.and_more(tally.urgent)
-    if easy and not tally.chance.number:
+    if easy > _UNSEEN * samples and not tally.chance.number:
         return None
     return overall([
         _sent(sent - chance, picked, joint=joint),

@@ -174,6 +174,20 @@ def test_a_part_of_which_nothing_is_known_makes_the_interval_wider(desk: Desk) -
     assert joint["low"] < 0.95
 
 
+def test_few_easy_samples_may_go_without_an_audit(desk: Desk) -> None:
+    labels = dict.fromkeys([desk.sample(1, edge=0, cloud=1) for _ in range(90)], 1)
+    desk.label(labels)
+    for number, samples in enumerate((99, 101), 1):
+        desk.report(number, report(number, counters(samples, 90)), node=f"cam-{number}")
+    labels = dict.fromkeys([desk.sample(2, edge=0, cloud=1, node="cam-2") for _ in range(90)], 1)
+    desk.label(labels)
+    found = desk.rows()
+    assert found["cam-1"]["joint_accuracy"] == pytest.approx(
+        {"value": 94.5 / 99, "low": 90 / 99, "high": 1.0, "samples": 90}
+    )
+    assert found["cam-2"]["joint_accuracy"] is None
+
+
 def test_without_audits_nothing_is_said_of_what_was_kept(desk: Desk) -> None:
     labels = {desk.sample(1, edge=1, cloud=1): 1 for _ in range(3)}
     desk.report(1, report(1, counters(100, 3)))
