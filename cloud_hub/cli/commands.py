@@ -2,26 +2,25 @@
 
 import asyncio
 import os
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from msgspec import ValidationError, structs
-from rich.console import Console
-from rich.table import Table
 
 from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import desk, policy, tables
 from cloud_hub.cli.labels import labels
 from cloud_hub.cli.offload import calibrate, offload
-from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, read
+from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, print_table, read
 from cloud_hub.cli.run import serve
+from cloud_hub.cli.tables import JobRow, NodeRow
 from cloud_hub.config import HubSettings, load
 from cloud_hub.web.server import WebError
 from messages.bus.settings import MqttSettings
 from messages.host import logs
+from messages.host.clock import Clock
 from messages.host.folder import FolderError
 from messages.settings import ConfigError
 
@@ -90,13 +89,9 @@ def status(config: Config, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("job", "samples", "waiting", "answered", "failed")
-    for row in found.jobs:
-        table.add_row(*(str(cell) for cell in structs.astuple(row)))
-    console = Console()
-    console.print(table)
-    console.print(f"{found.nodes_online} of {found.nodes} nodes online, {found.outbox} messages wait for nodes,"
-                  f" {found.dead_letters} dead letters, {found.quarantined} in quarantine")  # fmt: skip
+    print_table(JobRow.__struct_fields__, map(structs.astuple, found.jobs))
+    typer.echo(f"{found.nodes_online} of {found.nodes} nodes online, {found.outbox} messages wait for nodes,"
+               f" {found.dead_letters} dead letters, {found.quarantined} in quarantine")  # fmt: skip
 
 
 @app.command()
@@ -112,15 +107,16 @@ def nodes(
     if as_json:
         print_json(found)
         return
-    table = Table("node", "state", "heard of", "waits there", "waits here", "version", "models")
-    now = time.time_ns() // 1_000_000
-    for row in found:
-        models = ", ".join(f"{job} {digest[:12]}" for job, digest in row.releases.items())
-        state, ago = "online" if row.online else "offline", f"{max(0, now - row.seen_at) // 1000} s ago"
-        table.add_row(row.node, state, ago, str(row.backlog), str(row.answers_waiting), row.version, models)
-    Console().print(table)
+    columns = ("node", "state", "heard of", "waits there", "waits here", "version", "models")
+    print_table(columns, (_shown(row, Clock.at()) for row in found))
     if len(found) == limit:
         typer.echo(f"more: --after {found[-1].node}")
+
+
+def _shown(row: NodeRow, now: int) -> tuple[object, ...]:
+    state, ago = "online" if row.online else "offline", f"{max(0, now - row.seen_at) // 1000} s ago"
+    models = ", ".join(f"{job} {digest[:12]}" for job, digest in row.releases.items())
+    return row.node, state, ago, row.backlog, row.answers_waiting, row.version, models
 
 
 def _mqtt(settings: HubSettings, url: str) -> MqttSettings | None:

@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -76,12 +76,17 @@ def print_rows(rows: Sequence[Struct], *, limit: int, as_json: bool) -> None:
     if as_json or not rows:
         say(rows, "nothing", as_json=as_json)
         return
-    table = Table(*rows[0].__struct_fields__)
-    for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in cells(row)))
-    Console().print(table)
+    print_table(rows[0].__struct_fields__, map(cells, rows))
     if len(rows) == limit:
         typer.echo(f"more: --after {rows[-1].id}")  # type: ignore[attr-defined]  # every list's rows have an id
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table for people."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
 
 
 def tell(found: Sequence[Finding], *, as_json: bool) -> NoReturn:
