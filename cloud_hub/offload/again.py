@@ -23,16 +23,15 @@ _log = logging.getLogger("cloud_hub")
 class Again:
     """Fits the policies of these jobs again as audits and labels come. `folder` is where the database lies."""
 
-    def __init__(self, jobs: Mapping[str, Spec], folder: Path, *, every_s: float = EVERY_S) -> None:
+    def __init__(self, jobs: Mapping[str, Spec], folder: Path) -> None:
         self._jobs = jobs
         self._folder = folder
-        self._every_s = every_s
         self._tried: dict[str, News] = {}
 
     async def run(self) -> None:
         """Look and fit until cancelled; then no process is left."""
         while self._jobs:
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(EVERY_S)
             for job, spec in self._jobs.items():
                 await self._look(job, spec)
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from cloud_hub.calibration import Candidate, Fitted
-from cloud_hub.config import load
+from cloud_hub.config import HubSettings, JobSettings, load
 from cloud_hub.jobs.recalibration import News, Spec, due
 from cloud_hub.offload.again import Again
 from cloud_hub.offload.examples import of_file
@@ -19,6 +19,7 @@ from cloud_hub.offload.fit import worse
 from cloud_hub.offload.refit import again
 from cloud_hub.store.folder import opened, reading
 from cloud_hub.store.protocol import NodeRecord
+from messages.bus.memory import MemoryBroker
 from messages.codec import decode
 from messages.offload.shapes import OffloadPolicy
 from messages.settings import ConfigError
@@ -27,6 +28,8 @@ from tests.support.big_models import write_models
 from tests.support.calibrations import MODEL, audits, labelled
 from tests.support.commands import hub
 from tests.support.events import until
+from tests.support.running_hub import hub as running_hub
+from tests.support.running_hub import limits
 
 
 @pytest.fixture
@@ -222,16 +225,29 @@ def test_a_policy_that_is_worse_is_not_set_and_not_tried_before_there_is_more_ne
         assert reader.execute("SELECT at, sample, label FROM calibrations").fetchall() == [(6, 120, 120)]
 
 
-async def test_the_hub_fits_again_in_a_process_of_its_own_when_enough_is_new(
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("cloud_hub.offload.again.EVERY_S", 0.05)
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_hub_that_runs_looks_for_news_and_says_what_is_missing(
     config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     fill(config, 20)
-    task = asyncio.create_task(Again({"sides": Spec(audits=20)}, config.parent / "data", every_s=0.05).run())
-    try:
+    settings = HubSettings(jobs={"sides": JobSettings(recalibrate=Spec(audits=20))}, limits=limits())
+    async with running_hub(config.parent, MemoryBroker(), settings):
         missing = "could not be fitted again: 20 samples, at least 50 are needed: 30 are missing"
         await until(lambda: missing in caplog.text, within_s=40.0)
-        fill(config, 35, first=20)
+    assert "job sides: 20 new audits: fitting the offload policy again" in caplog.text
+
+
+@pytest.mark.usefixtures("often")
+async def test_a_policy_is_fitted_again_in_a_process_of_its_own(config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(config, 55)
+    task = asyncio.create_task(Again({"sides": Spec(audits=20)}, config.parent / "data").run())
+    try:
         await until(lambda: "policy 1: margin, from 55 audits, 0 with labels" in caplog.text, within_s=40.0)
     finally:
         task.cancel()

@@ -40,7 +40,8 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    others = "Other sides of it: scripts/demo policy [--help]."
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__, epilog=others)
     parser.add_argument("--seed", type=int, default=1, help="splits the data and draws the weights (default 1)")
     parser.add_argument("--samples", type=int, default=HELD_OUT, help=f"digits to classify (default {HELD_OUT})")
     parser.add_argument("--storm", type=float, default=18.0, help="seconds over which they are dealt out (default 18)")

@@ -47,7 +47,8 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/demo policy", description=__doc__)
+    said = "The offload policy at work: three devices, a budget that changes, and a camera that goes bad."
+    parser = argparse.ArgumentParser(prog="scripts/demo policy", description=said)
     parser.add_argument("--seed", type=int, default=1, help="splits the data, draws weights and noise (default 1)")
     parser.add_argument("--samples", type=int, default=SAMPLES,
                         help=f"digits for each device and phase (default {SAMPLES})")  # fmt: skip
