@@ -199,5 +199,9 @@ def _table(name: str, seen: list[Seen]) -> Table:
         right = np.array([one.by_rule[rule] for one in seen])
         beyond = right[:, AT] - [one.by_rule[SEDNA][AT] for one in seen]
         error = beyond.std(ddof=1) / np.sqrt(len(seen))
-        table.add_row(rule, *(f"{value:.2f}" for value in right.mean(axis=0)), f"{beyond.mean():+.2f} ± {error:.2f}")
+        table.add_row(
+            rule,
+            *("" if np.isnan(value) else f"{value:.2f}" for value in right.mean(axis=0)),
+            f"{beyond.mean():+.2f} ± {error:.2f}",
+        )
     return table
