@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec import structs
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from cloud_hub.cli.output import FAILED, USAGE, AsJson, Config, fail, print_json, read, settings_with, told
+from cloud_hub.cli.output import (
+    FAILED,
+    USAGE,
+    AsJson,
+    Config,
+    fail,
+    print_json,
+    print_table,
+    read,
+    say,
+    settings_with,
+    told,
+)
 from cloud_hub.config import HubSettings
 from cloud_hub.store.folder import writing
 from messages.desk import leftovers
@@ -31,13 +40,11 @@ def offload(job: Job, config: Config, since: When = "", until: When = "", as_jso
     settings_with(config, job)
     begin, end = _moment(since, "--since", 0), _moment(until, "--until", 2**53)
     found = read(config, lambda reader: table.of_job(reader, job, since=begin, until=end))
-    if as_json:
-        print_json(found)
+    if as_json or not found.nodes:
+        say(found, "no reports yet", as_json=as_json)
         return
-    shown = Table(*table.COLUMNS)
-    for row in (*found.nodes, *([found.all] if len(found.nodes) > 1 else [])):
-        shown.add_row(*map(Text, table.cells(row)))
-    Console().print(shown if found.nodes else "no reports yet")
+    rows = (*found.nodes, found.all) if len(found.nodes) > 1 else found.nodes
+    print_table(table.COLUMNS, map(table.cells, rows))
 
 
 def calibrate(
@@ -96,10 +103,9 @@ def _show(fitted: "Fitted", examples: "Examples") -> None:
     typer.echo(f"{policy.samples} samples of edge model {policy.model[:12]}, {policy.labels} with labels"
                + (f"; left out: {left_out}" if left_out else ""))  # fmt: skip
     if fitted.table:
-        shown = Table("rule", "share of the oracle's gain", "standard error", "")
-        for row in fitted.table:
-            shown.add_row(row.rule, f"{row.share:.3f}", f"{row.error:.3f}", "chosen" if row.chosen else "")
-        Console().print(shown)
+        rows = ((row.rule, f"{row.share:.3f}", f"{row.error:.3f}", "chosen" if row.chosen else "")
+                for row in fitted.table)  # fmt: skip
+        print_table(("rule", "share of the oracle's gain", "standard error", ""), rows)
     for note in fitted.notes:
         typer.echo(note)
     if policy.promise is not None:
