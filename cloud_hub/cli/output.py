@@ -18,12 +18,13 @@ from cloud_hub.store.folder import reading
 from messages.desk import findings
 from messages.desk.findings import Finding
 from messages.desk.leftovers import cells
+from messages.host import logs
 from messages.host.folder import FolderError, InUse
 from messages.settings import ConfigError
 
 T = TypeVar("T")
 
-FAILED, USAGE, CONFIG = 1, 2, 78
+FAILED, USAGE, CONFIG = logs.FAILED, logs.USAGE, logs.CONFIG
 
 _log = logging.getLogger("cloud_hub")
 
@@ -104,6 +105,4 @@ _COLOURS: Final = {"fail": "bold red", "warn": "yellow"}
 
 def fail(code: int, text: str) -> NoReturn:
     """Say it in the log, a line for each problem, and end with this exit code."""
-    for line in text.splitlines():
-        _log.error(line)
-    raise typer.Exit(code)
+    raise typer.Exit(logs.fail(_log, code, text))

@@ -4,6 +4,9 @@ import logging
 import sys
 from collections.abc import Mapping
 
+FAILED, USAGE, CONFIG = 1, 2, 78
+"""The exit codes of both programs: it could not go on, it was asked wrongly, its configuration is wrong."""
+
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -32,3 +35,10 @@ def set_up(environment: Mapping[str, str], *, level: int = logging.INFO) -> None
     else:
         handler.setFormatter(LineFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def fail(log: logging.Logger, code: int, text: str) -> int:
+    """Say why a command fails, a line for each problem; returns the exit code."""
+    for line in text.splitlines():
+        log.error(line)
+    return code
