@@ -1,6 +1,7 @@
 """What hub and worker say to each other over the worker's stdin and stdout: MessagePack behind a length."""
 
 import struct
+from collections.abc import Callable
 from typing import BinaryIO, Final
 
 from msgspec import Struct, msgpack
@@ -47,8 +48,6 @@ ToWorker = Load | Batch
 ToHub = Loaded | Broken | Answers
 
 _encode = msgpack.Encoder().encode
-_to_worker: msgpack.Decoder[ToWorker] = msgpack.Decoder(ToWorker)
-_to_hub: msgpack.Decoder[ToHub] = msgpack.Decoder(ToHub)
 
 
 def framed(message: ToWorker | ToHub) -> bytes:
@@ -57,14 +56,11 @@ def framed(message: ToWorker | ToHub) -> bytes:
     return HEAD.pack(len(body)) + body
 
 
-def to_worker(body: bytes) -> ToWorker:
-    """What the hub says."""
-    return _to_worker.decode(body)
+to_worker: Callable[[bytes], ToWorker] = msgpack.Decoder(ToWorker).decode
+"""What the hub says."""
 
-
-def to_hub(body: bytes) -> ToHub:
-    """What a worker says."""
-    return _to_hub.decode(body)
+to_hub: Callable[[bytes], ToHub] = msgpack.Decoder(ToHub).decode
+"""What a worker says."""
 
 
 def read_frame(pipe: BinaryIO) -> bytes | None:
