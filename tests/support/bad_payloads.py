@@ -113,7 +113,8 @@ DOWNWARD = [
     ("receipt", b"\x80", "Object missing required field `event_id`"),
     ("receipt", encode(Receipt(event_id="r", timestamp=1, credit=1, later=(Deferral(event_id="h.1", retry_s=nan),))),
      "at `$.later[0].retry_s`"),
-    ("desired", encode(HARD), "a channel that this version does not take"),
+    ("desired", encode(HARD), "refused: Object missing required field `state`"),
+    ("round", encode(HARD), "a channel that this version does not take"),
     ("unheard-of", NOISE, "a channel that this version does not take"),
 ]  # fmt: skip
 """What an agent cannot use: the channel, the bytes and the reason."""
