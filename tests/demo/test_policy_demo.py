@@ -11,8 +11,7 @@ from scripts.demos.policy.report import disagreements
 from tests.support.brokers import ROOT
 
 
-@pytest.mark.serial
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 def test_the_budget_is_kept_and_what_the_hub_says_is_what_the_agents_did(tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
     done = subprocess.run(
