@@ -115,9 +115,9 @@ def _tables(config: Path) -> Iterator[WantedTables]:
                             dead_rows=settings.limits.dead_rows) as store, store.transaction():  # fmt: skip
             yield store
     except InUse:
-        with closing(sqlite3.connect(folder / storage.DATABASE, isolation_level=None)) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield WantedTables(connection)
+        beside = sqlite3.connect(folder / storage.DATABASE, isolation_level=None)
+        with closing(beside), storage.transaction(beside):
+            yield WantedTables(beside)
 
 
 def _changed(terms: Terms, given: dict[str, float]) -> Terms:

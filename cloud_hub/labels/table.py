@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct, msgpack
 
 from cloud_hub.labels.files import BadLabels, Label
+from cloud_hub.store.folder import transaction
 from messages.shapes import Classes, Value
 
 COUNTS: Final = (
@@ -78,16 +79,11 @@ def add(connection: sqlite3.Connection, job: str, labels: Sequence[Label], *, au
     _find_nodes(connection)
     (unknown,) = connection.execute(_UNKNOWN, (job,)).fetchone()
     connection.execute("COMMIT")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         (before,) = connection.execute("SELECT coalesce(max(id), 0) FROM labels").fetchone()
         connection.execute(_NEW, (job, author, job, author, at, job, author))
         new = "SELECT count(*), count(*) FILTER (WHERE version > 1) FROM labels WHERE id > ?"
         added, corrected = connection.execute(new, (before,)).fetchone()
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     return Imported(new=added - corrected, corrected=corrected, known=len(labels) - added, unknown=unknown)
 
 

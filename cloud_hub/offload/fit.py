@@ -12,6 +12,7 @@ from cloud_hub.calibration.rows import UNKNOWN
 from cloud_hub.ingest.desired import wanted
 from cloud_hub.jobs.recalibration import Calibrated
 from cloud_hub.offload.examples import Examples
+from cloud_hub.store.folder import transaction
 from cloud_hub.store.wanted import WantedTables
 from messages.codec import decode, encode
 from messages.offload.features import pooler
@@ -96,8 +97,7 @@ def save(connection: sqlite3.Connection, fitted: Fitted, *, node: str, seen: Mar
     Its terms are those in force now, for a person may have changed them meanwhile, unless it promises quality.
     """
     policy = fitted.policy
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         before = in_force(connection, policy.job, node)
         version = 0 if before is None else before.version
         if not kept:
@@ -113,8 +113,4 @@ def save(connection: sqlite3.Connection, fitted: Fitted, *, node: str, seen: Mar
         )
         sql = "INSERT INTO job_events (job, at, event) VALUES (?, ?, ?)"
         connection.execute(sql, (policy.job, policy.fitted_at, text))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     return version

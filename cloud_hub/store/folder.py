@@ -39,3 +39,11 @@ def writing(folder: Path) -> Iterator[sqlite3.Connection]:
             with named(file):
                 migrate(connection)
         yield connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what a command writes beside a hub, or undo all of it when it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:  # commits, or rolls back
+        yield
