@@ -83,10 +83,12 @@ async def _start(command: tuple[str, ...], settings: BrokerSettings) -> Process:
     try:
         served = await _serves(process, settings)
     finally:
-        if not served and process.returncode is None:
-            process.kill()
+        if not served:  # a stop may come here too, and leaves no zombie
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
     if not served:
-        code = await process.wait()
+        code = process.returncode
         raise BrokerFailed(f"broker: {' '.join(command)} ended with {code} before it served; its own lines say why")
     return process
 
