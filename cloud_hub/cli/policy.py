@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +17,12 @@ from cloud_hub import keys
 from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, read, told
 from cloud_hub.config import load
 from cloud_hub.ingest.desired import wanted
-from cloud_hub.store import folder as storage
+from cloud_hub.store.folder import transaction, writing
 from cloud_hub.store.protocol import WantedPolicy
 from cloud_hub.store.wanted import WantedTables
 from messages.channels import BadTopic, checked
 from messages.codec import decode, encode
 from messages.host import logs
-from messages.host.folder import InUse
 from messages.offload.shapes import OffloadPolicy, Terms
 from messages.shapes import NodeStatus
 
@@ -107,17 +106,9 @@ def show_policy(job: Job, config: Config, node: Node = "", as_json: AsJson = Fal
 
 @contextmanager
 def _tables(config: Path) -> Iterator[WantedTables]:
-    """The tables in a transaction, beside a hub that runs or not."""
-    settings = load(config)
-    folder = Path(settings.data_dir)
-    try:
-        with storage.opened(folder, quarantine_rows=settings.limits.quarantine_rows,
-                            dead_rows=settings.limits.dead_rows) as store, store.transaction():  # fmt: skip
-            yield store
-    except InUse:
-        beside = sqlite3.connect(folder / storage.DATABASE, isolation_level=None)
-        with closing(beside), storage.transaction(beside):
-            yield WantedTables(beside)
+    """The tables in a transaction, beside a hub that runs or not; the first policy may be there before the hub."""
+    with writing(Path(load(config).data_dir), make=True) as connection, transaction(connection):
+        yield WantedTables(connection)
 
 
 def _changed(terms: Terms, given: dict[str, float]) -> Terms:

@@ -2,20 +2,20 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from cloud_hub.store.database import HubDatabase
-from cloud_hub.store.schema import migrate
+from cloud_hub.store.schema import current
 from messages.desk import leftovers
-from messages.host.folder import database, in_use, locked, named
+from messages.host.folder import FolderError, InUse, database, in_use, locked, named, patiently
 
 DATABASE: Final = "hub.db"
 
 
 @contextmanager
-def opened(folder: Path, *, quarantine_rows: int, dead_rows: int) -> Iterator[HubDatabase]:
+def opened(folder: Path, *, quarantine_rows: int = 1000, dead_rows: int = 10_000) -> Iterator[HubDatabase]:
     """The database in `folder`, for this process alone; every commit survives a power cut. Raises FolderError."""
     file = folder / DATABASE
     with locked(folder, "hub"), database(file, full=True) as connection:
@@ -30,14 +30,15 @@ def reading(folder: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A connection for one command that writes, beside a hub that runs or not. Raises FolderError."""
-    reading(folder).close()
-    file = folder / DATABASE
-    with database(file, full=True) as connection:
-        if not in_use(folder, "hub"):
-            with named(file):
-                migrate(connection)
+def writing(folder: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection for one command that writes, beside a hub that runs, starts or not. Raises FolderError.
+
+    With `make` it may be the first that has need of the database.
+    """
+    if not make:
+        reading(folder).close()
+    _prepare(folder)
+    with database(folder / DATABASE, full=True) as connection:
         yield connection
 
 
@@ -47,3 +48,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     with connection:  # commits, or rolls back
         yield
+
+
+def _prepare(folder: Path) -> None:
+    """Have the tables as this version knows them: a hub that has the folder makes them itself, at its start."""
+    if not in_use(folder, "hub"):
+        with suppress(InUse), opened(folder):
+            return
+    for _ in patiently():
+        with suppress(FolderError), closing(reading(folder)) as reader:
+            if current(reader):
+                return

@@ -97,6 +97,11 @@ def migrate(connection: sqlite3.Connection) -> None:
     hub.apply(Database(connection, recursive_triggers=False, execute_plugins=False))
 
 
+def current(connection: sqlite3.Connection) -> bool:
+    """Whether all tables of this version are there. Read only."""
+    return not hub.pending(Database(connection, recursive_triggers=False, execute_plugins=False))
+
+
 def check(connection: sqlite3.Connection) -> None:
     """Read only. Raises NewerDatabase."""
     database = Database(connection, recursive_triggers=False, execute_plugins=False)

@@ -4,11 +4,18 @@ import errno
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 from messages.delivery.sqlite import connect
+
+PATIENCE_S: Final = 1.0
+"""So long a program waits for a command beside it, which has the folder or makes its tables for a moment."""
+
+_PAUSE_S: Final = 0.02
 
 
 class FolderError(Exception):
@@ -21,7 +28,7 @@ class InUse(FolderError):
 
 @contextmanager
 def locked(folder: Path, program: str) -> Iterator[None]:
-    """Make the folder if need be, and keep it for this process alone. Raises FolderError."""
+    """Make the folder if need be, and keep it for this process alone. Waits PATIENCE_S. Raises FolderError."""
     lock = _lock(folder, program)
     try:
         yield
@@ -45,6 +52,15 @@ def named(file: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise FolderError(f"{file}: {error}") from error
+
+
+def patiently() -> Iterator[None]:
+    """Tries, one after the other with a pause, for PATIENCE_S."""
+    end = time.monotonic() + PATIENCE_S
+    yield
+    while time.monotonic() < end:
+        time.sleep(_PAUSE_S)
+        yield
 
 
 def there(path: Path) -> bool:
@@ -78,10 +94,21 @@ def _lock(folder: Path, program: str) -> int:
     except OSError as error:
         raise FolderError(f"data_dir {folder}: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if any(_taken(lock) for _ in patiently()):
+            return lock
     except OSError as error:
         os.close(lock)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise InUse(f"data_dir {folder}: another {program} is using it; give each its own") from error
         raise FolderError(f"data_dir {folder}: cannot be locked: {error.strerror}") from error
-    return lock
+    os.close(lock)
+    raise InUse(f"data_dir {folder}: another {program} is using it; give each its own")
+
+
+def _taken(lock: int) -> bool:
+    """Whether this process has the lock now. Raises OSError where there are no locks."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True

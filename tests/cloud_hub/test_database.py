@@ -1,19 +1,22 @@
 """The hub's database: samples once, the waiting queue, caps, and one transaction with what delivery keeps."""
 
 import sqlite3
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from msgspec import structs
 
 from cloud_hub.store.database import HubDatabase
-from cloud_hub.store.folder import opened, reading
-from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict
+from cloud_hub.store.folder import opened, reading, transaction, writing
+from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, WantedPolicy
+from cloud_hub.store.wanted import WantedTables
 from messages.delivery.rows import Entry, Outcome
 from messages.delivery.sqlite import connect
 from messages.delivery.store import StoreFull
-from messages.host.folder import FolderError
+from messages.host.folder import FolderError, locked
 from messages.shapes import Classes, HardSample, NodeStatus, Report, Tensor
 from tests.support.messages import SENT
 
@@ -182,6 +185,38 @@ def test_the_audit_is_bounded(database: HubDatabase, monkeypatch: pytest.MonkeyP
 def test_a_second_hub_is_kept_out(database: HubDatabase, tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="another hub is using it"), opened(tmp_path, quarantine_rows=1, dead_rows=1):
         pass
+
+
+def test_a_hub_waits_for_a_command_that_has_the_folder_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as command:
+        command.enter_context(locked(tmp_path, "hub"))
+        monkeypatch.setattr("messages.host.folder.time.sleep", lambda _: command.close())
+        with opened(tmp_path) as database:
+            assert database.nodes() == []
+
+
+def test_a_hub_and_commands_that_begin_at_the_same_moment_all_find_their_tables(tmp_path: Path) -> None:
+    together = Barrier(4)
+
+    def command(number: int, folder: Path) -> None:
+        together.wait()
+        with writing(folder, make=True) as connection, transaction(connection):
+            WantedTables(connection).save_policy(WantedPolicy(f"job-{number}", "", 1, "", b"", 0))
+
+    def hub(folder: Path) -> None:
+        together.wait()
+        with opened(folder) as database:
+            assert database.policy_mark() >= 0
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(10):
+            folder = tmp_path / str(number)
+            for done in [pool.submit(hub, folder), *(pool.submit(command, job, folder) for job in range(3))]:
+                done.result()
+            with opened(folder) as database:
+                assert len(database.policies()) == 3
 
 
 def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

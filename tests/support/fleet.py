@@ -17,6 +17,7 @@ from tests.support.small_agent import write_model
 from tests.support.stops import handles_stops
 
 DISK_BYTES = 24 << 20
+LAST_LINES = 25
 
 PLUG_INS = '''
 import json, time
@@ -128,6 +129,13 @@ class Fleet:
             access += "" if name == "hub" else more
             self._write(self.folder / name, name, access, count=count, offset=number * count, interval_s=interval_s)
         stack.push_async_callback(self.stop)
+        stack.push(self._tell)
+
+    def _tell(self, failure: type[BaseException] | None, *_: object) -> None:
+        """After a failure, what a person asks first: who still ran, and what each process said last."""
+        for name, process in self._running.items() if failure else ():
+            said = "".join(f"  {line}\n" for line in self.log(name).splitlines()[-LAST_LINES:])
+            print(f"{name}, exit code {process.returncode}, said last:\n{said}")
 
     def _write(self, folder: Path, name: str, access: str, **source: Any) -> None:
         if name == "hub":
