@@ -15,6 +15,7 @@ from cloud_hub.ingest.effects import Delivered, Effects, Outcomes
 from cloud_hub.ingest.exchange import Arrival, HubOptions, Output, Post
 from cloud_hub.ingest.inference import Clock, Inference, JobSpec
 from cloud_hub.ingest.presence import Change, Presence
+from cloud_hub.ingest.wakes import Wakes
 from cloud_hub.store.protocol import HubStore, NodeRecord, Verdict
 from messages import channels
 from messages.channels import Address
@@ -57,6 +58,7 @@ class HubCore:
         self._desired = DesiredHub(store, self._bounds, options)
         self._effects = Effects(store, self._receiver, self._inference)
         self._woken: set[str] = set()
+        self._wakes = Wakes()
         self._paused = 0.0
         self._complaints = Complaints()
 
@@ -135,26 +137,27 @@ class HubCore:
             self._bounds.expire(now)
             self._reconcile(out, (now, at))
             self._inference.tick((now, at), out.predictions)
-            self._send([node for node, sender in self._senders.items() if sender.has_work(now)], out, now, at)
+            self._send(self._wakes.take(now), out, now, at)
 
         return self._commit(work, now, at)
 
     def wake_at(self) -> float | None:
         """Run time at which `tick` is due; None when nothing waits."""
-        times = [sender.wake_at() for sender in self._senders.values()] + [self._inference.wake_at()]
-        first = min((time for time in times if time is not None), default=None)
-        return None if first is None else max(first, self._paused)
+        times = [time for time in (self._wakes.first(), self._inference.wake_at()) if time is not None]
+        return max(min(times), self._paused) if times else None
 
     def offline(self) -> None:
         """The hub's own link is down: nothing is sent, everything is kept."""
-        for sender in self._senders.values():
+        for node, sender in self._senders.items():
             sender.offline()
+            self._wakes.put(node, None)
 
     def online(self) -> None:
         """The hub's own link is up again: who was there is served at once, whose beats stay away will be noticed."""
         for node, sender in self._senders.items():
             if self.presence.online(node):
                 sender.online()
+                self._wakes.put(node, 0.0)
 
     def reload(self) -> None:
         """A transaction failed: forget what was kept in memory of it."""
@@ -162,8 +165,9 @@ class HubCore:
         self._receiver.reload()
         self._inference.reload()
         self._desired.reload()
-        for sender in self._senders.values():
+        for node, sender in self._senders.items():
             sender.reload()
+            self._wakes.put(node, 0.0)
 
     def _commit(self, work: Callable[[Output], None], now: float, at: int) -> Output:
         out = Output()
@@ -235,6 +239,7 @@ class HubCore:
 
     def _gone(self, node: str) -> None:
         self._sender(node).offline()
+        self._wakes.put(node, None)
         record = self._store.node(node)
         if record is not None and record.online:
             self._store.save_node(structs.replace(record, online=False))
@@ -245,6 +250,7 @@ class HubCore:
             sender = self._sender(node)
             sender.wake()
             out.posts += [Post(item.peer, item.path, item.payload) for item in sender.due(now, at)]
+            self._wakes.put(node, sender.wake_at())
 
     def _sender(self, node: str) -> Sender:
         sender = self._senders.get(node)
