@@ -12,7 +12,7 @@ from cloud_hub.workers import predictor
 from cloud_hub.workers.predictor import Array, Predict, PredictorFailed
 from messages.desk.findings import Finding, fail, ok
 from messages.desk.plug_ins import battery, p50_ms, random_numbers, same_twice, takes_one
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.shapes import Text, Value
 
 SIZES: Final = (1, 3, 32)

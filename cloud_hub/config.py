@@ -16,8 +16,8 @@ from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
-from messages.settings import ConfigError, Count, Seconds, beside, readable, whole
-from messages.settings import load as read
+from messages.settings.read import ConfigError, Count, Seconds, beside, readable, whole
+from messages.settings.read import load as read
 from messages.tensors import DTYPES
 
 DAY_S = 86_400.0

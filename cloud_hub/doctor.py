@@ -33,7 +33,7 @@ from messages.desk.checkup import Client, Post
 from messages.desk.findings import Finding, cure, fail, ok, warn
 from messages.host import folder
 from messages.host.clock import Clock
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.shapes import NodeStatus, Receipt
 from messages.tensors import pack
 

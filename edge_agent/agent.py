@@ -9,9 +9,8 @@ async with Agent.from_config("agent.toml") as agent:
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -21,15 +20,16 @@ from edge_agent import naming  # before anything of `messages`, to say so when t
 
 # isort: split
 from edge_agent import buses, config, jobs, mining, plugins, storage
-from edge_agent.answers import EdgeAnswer, Expected
+from edge_agent.answers import EdgeAnswer
 from edge_agent.apps import Apps
 from edge_agent.buses import MakeAppsBus, MakeBus
 from edge_agent.config import AgentSettings
 from edge_agent.core.counters import Counters
-from edge_agent.core.exchange import NodeOptions, Observation, Told
+from edge_agent.core.exchange import NodeOptions, Observation
 from edge_agent.core.node import NodeCore
 from edge_agent.core.readings import Handed
 from edge_agent.encoding import TOO_LARGE
+from edge_agent.finals import Finals
 from edge_agent.jobs import Job, SampleError
 from edge_agent.link import HubLink
 from edge_agent.sources.drive import drive
@@ -40,8 +40,8 @@ from messages.codec import Format
 from messages.delivery.rows import Kind
 from messages.delivery.sqlite import SqliteStore
 from messages.host.clock import Clock
-from messages.settings import beside
-from messages.shapes import Classes, Prediction
+from messages.settings.read import beside
+from messages.shapes import Classes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,10 +69,9 @@ class Agent:
         self._make_apps_bus = make_apps_bus or buses.to_apps(settings, config_file)
         self._jobs = {name: jobs.build(name, job, config_file) for name, job in settings.jobs.items()}
         self._apps: Apps | None = None
-        self._expected = Expected()
+        self.finals = Finals(self._jobs)
         self._exit = AsyncExitStack()
         self._stop = asyncio.Event()
-        self._complaints: dict[str, str] = {}
         self._ids = 0
 
     @classmethod
@@ -137,13 +136,13 @@ class Agent:
         prediction = self._core.observe(seen, sent, clock.now(), clock.at())
         final = None
         if prediction.provisional:
-            final = self._expected.expect(task.name, seen.sample_id)
+            final = self.finals.expected.expect(task.name, seen.sample_id)
             self.link.pump()
         if offload and task.mines_first:
             prediction = await mining.hub_first(task, x, prediction, final=final, connected=self.connected)
             if prediction.origin == "cloud":
                 return EdgeAnswer(prediction, None)
-        self._hand_over(task, prediction)
+        self.finals.hand_over(task, prediction)
         if self._apps is not None:
             self._apps.tell(prediction)
         return EdgeAnswer(prediction, final if prediction.provisional else None)
@@ -183,30 +182,12 @@ class Agent:
         """What a job did since the start: hard / all is the share of samples that were sent on."""
         return self._core.counters.setdefault(self._job(job).name, Counters())
 
-    def deliver(self, final: Prediction, then: Callable[[Told], None]) -> None:
-        """Give a final prediction from the link to the apps, then to the job's sink and to whoever waits for it."""
-        finish = partial(self._deliver_here, final, then)
-        if self._apps is None:
-            finish(Told.TOLD)
-        else:
-            self._apps.confirm(final, finish)
-
     def hear(self, reading: Incoming) -> bool:
         """Take a reading that came over the hub's broker, if apps may come in there."""
         if self._apps is None or self.settings.apps is None or not self.settings.apps.shared:
             return False
         self._apps.take(reading)
         return True
-
-    def _deliver_here(self, final: Prediction, then: Callable[[Told], None], told: Told) -> None:
-        job = self._jobs.get(final.job)
-        if job is not None and final.origin == "cloud":
-            job.hub_is_late = False
-        if told is Told.TOLD and job is not None and not self._hand_over(job, final):
-            told = Told.FAILED
-        if told is Told.TOLD:
-            self._expected.settle(final)
-        then(told)
 
     def look(self, silent_s: float) -> None:
         """Let the link have the log told what went wrong lately."""
@@ -244,6 +225,7 @@ class Agent:
         bus = self.link.bus if self._make_apps_bus is None else self._make_apps_bus()
         credit = settings.credit if settings.shared else 0
         self._apps = Apps(bus, self._core, self._clock, namespace=self.settings.namespace, credit=credit)
+        self.finals.apps = self._apps
         running = self._apps.start(self._jobs, self._infer, self._tasks)
         if not settings.shared:
             running.append(self._tasks.create_task(self._apps.read(), name="read the apps' bus"))
@@ -256,18 +238,6 @@ class Agent:
             self._apps.close()
         for job in self._jobs.values():
             job.close()
-
-    def _hand_over(self, job: Job, prediction: Prediction) -> bool:
-        """Give a prediction to the job's sink. One that fails is named once, until it fails in another way."""
-        try:
-            job.deliver(prediction)
-        except plugins.PluginFailed as error:
-            if self._complaints.get(job.name) != str(error):
-                _log.error("job %s: sink %s", job.name, error)
-            self._complaints[job.name] = str(error)
-            return False
-        self._complaints.pop(job.name, None)
-        return True
 
     def _job(self, name: str) -> Job:
         if name in self._jobs:

@@ -8,7 +8,7 @@ from edge_agent.config import AgentSettings
 from messages import channels
 from messages.bus.protocol import Bus, Will
 from messages.bus.settings import FILES, MqttSettings
-from messages.settings import whole
+from messages.settings.read import whole
 
 MakeBus = Callable[[Callable[[], Will]], Bus]
 """Makes the bus to the hub; it is given the function that makes the last will of each connection."""

@@ -22,7 +22,7 @@ from edge_agent.policies.rules import INVALID, Decision, threshold
 from edge_agent.values import as_value
 from messages.desk.findings import Finding, fail, ok, warn
 from messages.desk.plug_ins import battery, p50_ms, random_numbers, same_twice, takes_one
-from messages.settings import ConfigError, beside
+from messages.settings.read import ConfigError, beside
 from messages.shapes import Box, Boxes, Classes, Prediction, Scalar, Text, Value
 from messages.tensors import DTYPES
 

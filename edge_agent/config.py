@@ -15,8 +15,8 @@ from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
 from messages.encodings import Name
-from messages.settings import ConfigError, beside
-from messages.settings import load as read
+from messages.settings.read import ConfigError, beside
+from messages.settings.read import load as read
 from messages.signing import BadKey, PublicKey, public_key
 
 WEEK_S = 7 * 86_400.0

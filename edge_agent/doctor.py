@@ -35,7 +35,7 @@ from messages.desk.leftovers import moment
 from messages.host import folder
 from messages.host.clock import Clock
 from messages.host.folder import FolderError, there
-from messages.settings import ConfigError, beside, whole
+from messages.settings.read import ConfigError, beside, whole
 from messages.shapes import Envelope, Link, Receipt
 
 EXAMPLE: Final = "configs/agent.toml"

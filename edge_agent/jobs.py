@@ -22,7 +22,7 @@ from edge_agent.sources import known
 from edge_agent.sources.known import Source
 from edge_agent.values import as_value
 from messages.offload.shapes import Network, OffloadPolicy
-from messages.settings import ConfigError, beside
+from messages.settings.read import ConfigError, beside
 from messages.shapes import Classes, Prediction, Tensor, Value
 from messages.tensors import DTYPES
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from edge_agent.buses import MakeBus
 from edge_agent.config import AgentSettings
 from edge_agent.core.exchange import Post, Taken, Told
 from edge_agent.core.node import NodeCore
+from edge_agent.finals import Finals
 from edge_agent.flaps import Flaps
 from edge_agent.policies.limits import Moment
 from messages import channels
@@ -17,7 +18,6 @@ from messages.bus.protocol import Connected, Denied, Disconnected, Incoming, Not
 from messages.delivery.rows import Kind
 from messages.host.clock import Clock
 from messages.shapes import Link as LinkState
-from messages.shapes import Prediction
 
 LOOK_S = 5.0
 """How often the log is told what went wrong."""
@@ -35,10 +35,9 @@ _log = logging.getLogger("edge_agent")
 
 
 class Owner(Protocol):
-    """Whom the link serves."""
+    """Whom the link serves; `finals` takes what came for the apps, and says what became of it."""
 
-    def deliver(self, final: Prediction, then: Callable[[Told], None]) -> None:
-        """Give a final prediction to the apps, and say what became of it: only what they have is receipted."""
+    finals: Finals
 
     def hear(self, reading: Incoming) -> bool:
         """Take a message that may be an app's reading; False when no app may come in here."""
@@ -117,7 +116,7 @@ class HubLink:
         if self._core.desired.take_news():
             self._post([self._core.status("online", self._clock.at(), self._link_state())])
         for ended in self._core.take_ended():
-            self._owner.deliver(ended, _ignore)
+            self._owner.finals.deliver(ended)
         wake = self._core.sender.wake_at()
         if wake is not None and wake < self._wake:
             self._wake = max(wake, now + REST_S)
@@ -152,7 +151,7 @@ class HubLink:
         if taken.final is None:
             self._keep(taken, event)
         else:
-            self._owner.deliver(taken.final, partial(self._told, taken, event))
+            self._owner.finals.deliver(taken.final, partial(self._told, taken, event))
 
     def _told(self, taken: Taken, event: Incoming, told: Told) -> None:
         """The apps have an answer, or not; then the hub offers it again."""
@@ -240,10 +239,6 @@ class HubLink:
             connects=self._state.connects,
             round_trip_ms=round(1000.0 * self._core.sender.round_trip_s, 1),
         )
-
-
-def _ignore(_: Told) -> None:
-    """Nobody waits to hear what became of it."""
 
 
 def _path(topic: str) -> str:

@@ -6,8 +6,8 @@ import msgspec
 
 from edge_agent.plugins import PluginError
 from edge_agent.policies.limits import Offline
-from messages import settings_check
 from messages.offload.shapes import Terms
+from messages.settings import check as settings_check
 
 if TYPE_CHECKING:
     from edge_agent.policies.offload import Offload

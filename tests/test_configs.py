@@ -8,7 +8,7 @@ import pytest
 
 from cloud_hub.config import HubSettings
 from edge_agent.config import AgentSettings
-from messages.settings import load
+from messages.settings.read import load
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES: dict[str, type[Any]] = {"agent.toml": AgentSettings, "hub.toml": HubSettings}

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from messages.channels import HUB, app_grants, checked
-from messages.settings import Word
+from messages.settings.read import Word
 
 APP_PREFIX: Final = "app@"
 """What an app's user name begins with: so it can never be a node's, whose topics come with its name."""

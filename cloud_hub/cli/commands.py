@@ -22,7 +22,7 @@ from messages.bus.settings import MqttSettings
 from messages.host import logs
 from messages.host.clock import Clock
 from messages.host.folder import FolderError
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 broker = typer.Typer(help="The MQTT broker in front of the hub.", no_args_is_help=True)

@@ -11,10 +11,10 @@ from cloud_hub.cli import tables
 from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_rows, read, say, tell, told
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store import folder as storage
-from messages import settings_origin
 from messages.desk import leftovers
 from messages.desk.leftovers import Page, Table
 from messages.host.clock import Clock
+from messages.settings import origin as settings_origin
 
 dead_letters = typer.Typer(help="Messages that a node refused or never receipted.", no_args_is_help=True)
 quarantine = typer.Typer(help="Bytes from outside that could not be used.", no_args_is_help=True)

@@ -20,7 +20,7 @@ from messages.desk.findings import Finding
 from messages.desk.leftovers import cells
 from messages.host import logs
 from messages.host.folder import FolderError, InUse
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import msgspec
 from edge_agent import plugins
 from edge_agent.engines.protocol import TensorSpec
 from edge_agent.sources.feed import Keep
-from messages import settings_check
+from messages.settings import check as settings_check
 
 _KNOWN = {
     "directory": "edge_agent.sources.directory:Directory",

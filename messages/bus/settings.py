@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from messages.settings import Seconds, Word
+from messages.settings.read import Seconds, Word
 
 TLS_FILES = ("ca_file", "cert_file", "key_file")
 FILES = ("password_file", *TLS_FILES)

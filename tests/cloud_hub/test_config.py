@@ -6,7 +6,7 @@ import pytest
 
 from cloud_hub.config import HubSettings, job_specs, load, options
 from messages.delivery.rows import Kind
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 
 
 def read(folder: Path, text: str) -> HubSettings:

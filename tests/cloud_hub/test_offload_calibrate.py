@@ -22,7 +22,7 @@ from cloud_hub.store.protocol import NodeRecord
 from messages.bus.memory import MemoryBroker
 from messages.codec import decode
 from messages.offload.shapes import OffloadPolicy
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.shapes import NodeStatus
 from tests.support.big_models import write_models
 from tests.support.calibrations import MODEL, audits, labelled

@@ -13,7 +13,7 @@ from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.codec import encode
 from messages.offload.shapes import Network, Pool, Terms
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.shapes import Desired
 from tests.edge_agent.test_agent import agent_of
 from tests.support.messages import SIGNER

@@ -7,7 +7,7 @@ import pytest
 from edge_agent.agent import Agent
 from edge_agent.config import load
 from messages.delivery.rows import Kind
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from tests.support.small_agent import JOB, write_agent
 
 

@@ -438,7 +438,7 @@ class Life:
 
 
 @given(st.lists(st.sampled_from(STEPS), max_size=50))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_breaks_a_promise_is_kept_and_the_books_close(steps: list[str]) -> None:
     life = Life()
     for number, step in enumerate(steps):

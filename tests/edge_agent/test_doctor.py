@@ -28,7 +28,7 @@ from messages.codec import encode_body
 from messages.delivery.rows import Draft, Kind
 from messages.desk import checkup
 from messages.desk.findings import Finding, State
-from messages.settings import ConfigError, load
+from messages.settings.read import ConfigError, load
 from messages.shapes import Report
 from tests.support.authority import Authority
 from tests.support.brokers import RunningBroker, amqtt_broker, mosquitto

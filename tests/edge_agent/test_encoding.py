@@ -11,7 +11,7 @@ from edge_agent.agent import Agent
 from edge_agent.config import load
 from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.tensors import pack, unpack
 from tests.support.scripted_hub import ScriptedHub
 from tests.support.small_agent import HARD, JOB, number, write_agent

@@ -15,7 +15,7 @@ from edge_agent.config import load
 from messages import channels
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.codec import encode
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.shapes import Answer, Classes
 from tests.support.events import until
 from tests.support.scripted_hub import ScriptedHub

@@ -98,7 +98,7 @@ def test_equal_scores_are_sent_in_their_share(score: float, policy: OffloadPolic
 STREAMS = st.lists(st.tuples(st.floats(0.0, 1.0), st.sampled_from(["", "far", "bad"])), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STREAMS, st.floats(0.0, 1.0), st.integers(1, 40), st.floats(0.0, 1.0), st.integers(1, 20))
 def test_no_stream_gets_more_than_the_budget_and_a_burst(kinds, budget, burst, audit, times) -> None:
     policy = offload(fitted(gate=True), budget=budget, burst=burst, audit=audit, seed=times)

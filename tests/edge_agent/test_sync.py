@@ -12,7 +12,7 @@ import pytest
 from edge_agent.jobs import SampleError
 from edge_agent.sync import SyncAgent, SyncAnswer
 from messages.host.folder import FolderError
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.shapes import Classes, Prediction
 from tests.edge_agent.test_on_mosquitto import hub_on
 from tests.support.brokers import ROOT, RunningBroker, mosquitto

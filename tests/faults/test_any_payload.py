@@ -50,7 +50,7 @@ def many(
 
     def decorate(play: Callable[[Batch], None]) -> Callable[[], None]:
         @given(st.lists(st.integers(0, 2**64 - 1), min_size=batch, max_size=batch))
-        @settings(max_examples=number // batch, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=number // batch, suppress_health_check=list(HealthCheck))
         @pytest.mark.timeout(600)
         def played(numbers: list[int]) -> None:
             play([arrival(paths, each) for each in numbers])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from messages.settings import ConfigError, beside, load
+from messages.settings.read import ConfigError, beside, load
 
 
 class Level(StrEnum):

@@ -6,8 +6,8 @@ import pytest
 
 from cloud_hub.config import HubSettings
 from edge_agent.config import AgentSettings
-from messages.settings import FIRST_LEVELS, ConfigError
-from messages.settings_origin import lines, settings
+from messages.settings.origin import lines, settings
+from messages.settings.read import FIRST_LEVELS, ConfigError
 
 TEXT = """node = "cam"
 [mqtt]

@@ -13,14 +13,14 @@ from msgspec import Struct, json
 
 from edge_agent import storage
 from edge_agent.config import AgentSettings, load
-from messages import settings_origin
 from messages.desk import findings, leftovers
 from messages.desk.findings import Finding
 from messages.desk.leftovers import Page
 from messages.host import logs
 from messages.host.clock import Clock
 from messages.host.folder import FolderError, InUse
-from messages.settings import ConfigError, beside
+from messages.settings import origin
+from messages.settings.read import ConfigError, beside
 
 _log = logging.getLogger("edge_agent")
 
@@ -70,12 +70,12 @@ def _judged(found: Sequence[Finding]) -> Said:
 
 
 def _config(given: argparse.Namespace) -> Said:
-    found = settings_origin.settings(Path(given.config), AgentSettings)
-    return Said(found, "\n".join(settings_origin.lines(found, origin=given.origin)))
+    found = origin.settings(Path(given.config), AgentSettings)
+    return Said(found, "\n".join(origin.lines(found, origin=given.origin)))
 
 
 def _predict(given: argparse.Namespace) -> Said:
-    from edge_agent.predict import predict
+    from edge_agent.cli.predict import predict
 
     text = predict(Path(given.config), given.job, Path(given.samples), Path(given.out))
     return Said({"out": given.out}, text)

@@ -11,7 +11,7 @@ from edge_agent.engines.protocol import Engine
 from edge_agent.values import as_value
 from messages.codec import BadPayload
 from messages.offload import features
-from messages.settings import ConfigError
+from messages.settings.read import ConfigError
 from messages.tensors import cast
 
 Array = np.ndarray[Any, Any]

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from messages.settings_check import Key, Problem, check, element, unknown
-from messages.settings_lines import line_of
+from messages.settings.check import Key, Problem, check, element, unknown
+from messages.settings.lines import line_of
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Word = Annotated[int, msgspec.Meta(ge=1, le=65_535)]

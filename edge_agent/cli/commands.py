@@ -95,7 +95,7 @@ def _command(commands: Commands, name: str, said: str, *, config: str = "") -> a
 
 
 def _desk(command: str, given: argparse.Namespace) -> int:
-    from edge_agent import desk
+    from edge_agent.cli import desk
 
     return desk.run(command, given)
 
@@ -111,7 +111,7 @@ class _Version(argparse.Action):
 
 
 def _complete(parser: argparse.ArgumentParser) -> int:
-    from edge_agent.completion import script
+    from edge_agent.cli.completion import script
 
     print(script(parser))
     return 0
@@ -120,7 +120,7 @@ def _complete(parser: argparse.ArgumentParser) -> int:
 def _run(path: str, *, check_only: bool) -> int:
     from edge_agent.agent import Agent
     from messages.host.folder import FolderError
-    from messages.settings import ConfigError
+    from messages.settings.read import ConfigError
 
     try:
         agent = Agent.from_config(path)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from messages.settings import Gathered, gather
-from messages.settings_check import Key, element
-from messages.settings_lines import line_of
+from messages.settings.check import Key, element
+from messages.settings.lines import line_of
+from messages.settings.read import Gathered, gather
 
 HIDDEN: Final = "(hidden)"
 _SECRET: Final = re.compile(r"(?i)(password|passwd|secret|token|api_?key|credential)s?$")

@@ -14,10 +14,6 @@ def main() -> int:
 
     if stops.serves(sys.argv[1:]):
         stops.leave_at_once()
-    from edge_agent import commands  # it takes 50 ms to import, in which a stop may come
+    from edge_agent.cli import commands  # it takes 50 ms to import, in which a stop may come
 
     return commands.main()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
