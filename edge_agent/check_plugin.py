@@ -23,7 +23,7 @@ from edge_agent.values import as_value
 from messages.desk.findings import Finding, fail, ok, warn
 from messages.desk.plug_ins import battery, p50_ms, random_numbers, same_twice, takes_one
 from messages.settings.read import ConfigError, beside
-from messages.shapes import Box, Boxes, Classes, Prediction, Scalar, Text, Value
+from messages.shapes import Box, Boxes, Classes, Embedding, Prediction, Scalar, Text, Value
 from messages.tensors import DTYPES
 
 KINDS: Final = ("source", "policy", "engine", "sink")
@@ -41,6 +41,7 @@ RESULTS: Final[dict[str, Value]] = {
     "boxes": Boxes(boxes=(Box(corners=(0.0, 0.0, 1.0, 1.0), score=0.5), Box(corners=(0.0, 0.0, 0.0, 0.0), score=nan))),
     "a number": Scalar(scalar=1.0),
     "text": Text(text="", confidence=0.0),
+    "a vector": Embedding(vector=(0.5, -1.0)),
 }
 """What a policy must bear: an edge model gives each of these one day."""
 

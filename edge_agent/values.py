@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from messages.shapes import Box, Boxes, Classes, Scalar, Text, Value
+from messages.shapes import Box, Boxes, Classes, Embedding, Scalar, Text, Value
 
 
 def as_value(output: Any) -> Value:
@@ -13,7 +13,7 @@ def as_value(output: Any) -> Value:
     NaN is passed on, so that the policy sees it. Boxes have no common array layout: engines return `Boxes` themselves.
     Raises ValueError for anything else.
     """
-    if isinstance(output, Classes | Boxes | Scalar | Text):
+    if isinstance(output, Value):
         return output
     plain = output.tolist() if hasattr(output, "tolist") else output
     if isinstance(plain, str):
@@ -33,6 +33,8 @@ def is_finite(value: Value) -> bool:
         return all(map(isfinite, value.probs))
     if isinstance(value, Boxes):
         return all(map(isfinite, (n for box in value.boxes for n in (*box.corners, box.score))))
+    if isinstance(value, Embedding) and not all(map(isfinite, value.vector)):
+        return False
     return isfinite(value.scalar if isinstance(value, Scalar) else 0.0) and isfinite(value.confidence or 0.0)
 
 

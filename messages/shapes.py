@@ -82,7 +82,14 @@ class Text(Struct, frozen=True, kw_only=True, tag="text"):
     confidence: float | None = None
 
 
-Value = Classes | Boxes | Scalar | Text
+class Embedding(Struct, frozen=True, kw_only=True, tag="embedding"):
+    """A vector that stands for the sample, with the model's own confidence in [0, 1] where it has one."""
+
+    vector: tuple[float, ...]
+    confidence: float | None = None
+
+
+Value = Classes | Boxes | Scalar | Text | Embedding
 """What a model says of one sample."""
 
 

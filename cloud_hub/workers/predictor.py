@@ -10,13 +10,13 @@ import numpy as np
 from cloud_hub.store.protocol import Verdict
 from messages.codec import BadPayload
 from messages.desk.plug_ins import described
-from messages.shapes import Boxes, Classes, Scalar, Tensor, Text, Value
+from messages.shapes import Boxes, Classes, Embedding, Scalar, Tensor, Text, Value
 from messages.tensors import unpack
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
 Predict = Callable[[Array], Any]
-"""Takes a batch (N, ...) and gives class probabilities (N, C), or a list of N values (Classes, Boxes, Scalar, Text)."""
+"""Takes a batch (N, ...) and gives class probabilities (N, C), or a list of N values (Classes, Boxes, ...)."""
 
 
 class PredictorFailed(Exception):
@@ -80,7 +80,7 @@ def _verdict(row: int, output: Any) -> Verdict:
 
 def value(output: Any) -> Value:
     """One sample's output as an answer. Raises PredictorFailed when it is none."""
-    if isinstance(output, Boxes | Scalar | Text):
+    if isinstance(output, Boxes | Scalar | Text | Embedding):
         if not np.isfinite(numbers(output)).all():
             raise PredictorFailed("the predictor gave NaN or infinity")
         return output
@@ -105,6 +105,8 @@ def numbers(value: Value) -> list[float]:
             return [number for box in boxes for number in (*box.corners, box.score, box.label)]
         case Scalar(scalar=scalar, confidence=confidence):
             return [scalar, confidence or 0.0]
+        case Embedding(vector=vector, confidence=confidence):
+            return [*vector, confidence or 0.0]
     return [value.confidence or 0.0]
 
 

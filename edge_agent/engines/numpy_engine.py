@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_agent.engines import npz_file, safetensors_file
 from edge_agent.engines.protocol import ModelError, TensorSpec
+from messages import npz_file, safetensors_file
 from messages.tensors import DTYPES
 
 MAX_BYTES = 256 << 20

@@ -10,9 +10,7 @@ from messages.offload import features
 from messages.offload.features import Array
 from messages.offload.score import distance, scorer
 from messages.offload.shapes import Certainty, Network, OffloadPolicy
-from messages.shapes import Boxes, Classes, Scalar, Text
-
-_SHAPES: Final = (Classes, Boxes, Scalar, Text)
+from messages.shapes import Value
 
 FAR: Final = 6.0
 """No sample counts as farther away than so many standard deviations: one monster is no change of the world."""
@@ -58,7 +56,7 @@ class Look:
         return self._pool(x)
 
     def _judged(self, value: Any, pooled: Array | None) -> tuple[str, float]:
-        result = value if isinstance(value, _SHAPES) else readable(value)
+        result = value if isinstance(value, Value) else readable(value)
         seen = features.INVALID if result is None else features.read(result)
         if isinstance(seen, str):
             return seen, 0.0

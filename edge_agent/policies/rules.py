@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from edge_agent.values import as_boxes, as_value
-from messages.shapes import Boxes, Classes, Scalar, Text, Value
+from messages.shapes import Boxes, Classes, Scalar, Value
 
 _SUM_TOLERANCE = 0.05
 """Probabilities of an int8 model are multiples of 1/256, so ten classes may be 0.04 away from one; logits are not."""
@@ -194,7 +194,7 @@ def _checked(score: float) -> float:
 
 def _read(value: Any, convert: Callable[[Any], Value]) -> Value | None:
     """A policy may be given an array or lists too; None when they cannot be read."""
-    if isinstance(value, Classes | Boxes | Scalar | Text):
+    if isinstance(value, Value):
         return value
     try:
         return convert(value)

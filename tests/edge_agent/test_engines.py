@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from edge_agent.engines import load, numpy_engine, safetensors_file
+from edge_agent.engines import load, numpy_engine
 from edge_agent.engines.protocol import ModelError, TensorSpec
 from edge_agent.plugins import PluginError
 from edge_agent.values import as_value
+from messages import safetensors_file
 from messages.shapes import Classes, Scalar
 
 

@@ -13,6 +13,7 @@ from messages.shapes import (
     Classes,
     Deferral,
     Desired,
+    Embedding,
     Envelope,
     HardSample,
     Link,
@@ -77,6 +78,7 @@ VALUES: st.SearchStrategy[Value] = st.one_of(
     st.builds(Boxes, boxes=st.lists(BOXES, max_size=3).map(tuple)),
     st.builds(Scalar, scalar=NUMBERS, confidence=st.none() | NUMBERS),
     st.builds(Text, text=WORDS, confidence=st.none() | NUMBERS),
+    st.builds(Embedding, vector=st.lists(NUMBERS, max_size=9).map(tuple), confidence=st.none() | NUMBERS),
 )
 _HEAD: dict[str, Any] = {"event_id": WORDS, "timestamp": NATURALS, "low": NATURALS}
 _JOB: dict[str, Any] = _HEAD | {"job": WORDS}

@@ -21,6 +21,7 @@ from messages.shapes import (
     Boxes,
     Classes,
     Deferral,
+    Embedding,
     Envelope,
     HardSample,
     NodeStatus,
@@ -40,6 +41,7 @@ _SAMPLE: dict[str, Any] = {"job": "side", "sample_id": "name", "reason": "hard",
 _VALUES = (
     Classes(probs=(0.5, 0.5)), Boxes(boxes=(Box(corners=(0.0, 0.0, 1.0, 1.0), score=0.5),)),
     Scalar(scalar=1.0, confidence=0.5), Text(text="word"),
+    Embedding(vector=(0.5, -1.0)),
 )  # fmt: skip
 _RECEIPT = Receipt(
     **_HEAD, done=("h.0", "s.0"), refused=(Refusal(event_id="h.1", reason="no"),), credit=9,
