@@ -9,9 +9,6 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 from msgspec import Struct, json
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cloud_hub.config import HubSettings, load
 from cloud_hub.store.folder import reading
@@ -84,6 +81,10 @@ def print_rows(rows: Sequence[Struct], *, limit: int, as_json: bool) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table for people."""
+    from rich.console import Console  # it takes 30 ms to import, and most commands print no table
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*columns)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
@@ -95,6 +96,9 @@ def tell(found: Sequence[Finding], *, as_json: bool) -> NoReturn:
     if as_json:
         print_json(found)
     else:
+        from rich.console import Console
+        from rich.text import Text
+
         for line in findings.lines(found):
             Console().print(Text(line, _COLOURS.get(line.partition(" ")[0], "")), soft_wrap=True)
     raise typer.Exit(findings.exit_code(found))

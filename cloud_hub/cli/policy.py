@@ -10,11 +10,9 @@ from typing import Annotated
 
 import typer
 from msgspec import Struct, ValidationError, convert, json, structs
-from rich.console import Console
-from rich.table import Table
 
 from cloud_hub import keys
-from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, read, told
+from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, print_table, read, told
 from cloud_hub.config import load
 from cloud_hub.ingest.desired import wanted
 from cloud_hub.store.folder import transaction, writing
@@ -98,10 +96,7 @@ def show_policy(job: Job, config: Config, node: Node = "", as_json: AsJson = Fal
         return
     terms = json.encode(structs.asdict(found.policy.terms)).decode() if found.policy.terms else "the node's own"
     typer.echo(f"job {job}: policy {found.policy.version}, {found.digest[:12]}, terms {terms}")
-    table = Table("node", "version", "state", "refusal")
-    for row in found.nodes:
-        table.add_row(row.node, str(row.version), row.state, row.refusal.replace("[", r"\["))
-    Console().print(table)
+    print_table(NodeRow.__struct_fields__, ((row.node, row.version, row.state, row.refusal) for row in found.nodes))
 
 
 @contextmanager

@@ -1,9 +1,17 @@
 """The hub's own tables, as migrations that sqlite-utils applies once and writes down in the database."""
 
 import sqlite3
+import sys
 from typing import Final
 
-from sqlite_utils import Database, Migrations
+# sqlite-utils imports these where they are installed, for types that no table here has: it takes longer than all else.
+_absent = {"numpy", "pandas"} - sys.modules.keys()
+sys.modules |= dict.fromkeys(_absent)  # type: ignore[arg-type]  # how Python is told that a module is not there
+try:
+    from sqlite_utils import Database, Migrations
+finally:
+    for _name in _absent:
+        del sys.modules[_name]
 
 TABLES: Final = (
     """CREATE TABLE samples (
