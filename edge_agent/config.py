@@ -43,13 +43,13 @@ class OutboxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One job: where samples come from, the model, and which samples are hard.
 
-    `model` is a file; `engine` is a plug-in that runs it (without one the file's suffix decides). `source`, `engine`
-    and `policy` are a name or a table of `use` and options: one that comes with the agent, or a plug-in. A job without
-    `source` is fed by a script's `infer`. `sink` is a function that is called with every Prediction. A source that
-    gives nothing for `silence_s` is named in the log (0: never); `keep` is "newest" unless the source knows better.
-    With `order = "mining-then-inference"` the policy sees the sample before the edge model does, and a hard one is
-    given to the edge model only when the hub is away or has not answered after `deadline_s`. `encoding` is what travels
-    of a sample.
+    `model` is a file; `engine` is "torch" or a plug-in that runs it (without one the file's suffix decides).
+    `source`, `engine` and `policy` are a name or a table of `use` and options: one that comes with the agent, or a
+    plug-in. A job without `source` is fed by a script's `infer`. `sink` is a function that is called with every
+    Prediction. A source that gives nothing for `silence_s` is named in the log (0: never); `keep` is "newest"
+    unless the source knows better. With `order = "mining-then-inference"` the policy sees the sample before the
+    edge model does, and a hard one is given to the edge model only when the hub is away or has not answered after
+    `deadline_s`. `encoding` is what travels of a sample.
     """
 
     model: str = ""

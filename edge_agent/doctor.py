@@ -183,7 +183,9 @@ def _job_cure(error: str, file: Path) -> str:
         "there is no module": f"put the module beside {file}, or install it",
         "has no": "write the name of a function or class that is in that module",
         "No such file": f"put the model there, or correct the path in {file}",
-        "no engine for": "convert the model to .npz or .safetensors, or write an engine of your own",
+        "no engine for": "convert the model to .tflite, .onnx, .npz or .safetensors, or write an engine of your own",
+        "nothing says what": "docs/engines.md shows what a description is",
+        "pip install": "install it, or use a model of another format",
         "does not take these options": f"write the options that it takes into its table in {file}",
     }
     return cure(error, cures, f"correct it in {file}; {EXAMPLE} explains")

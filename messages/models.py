@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from messages.shapes import Finite
+from messages.shapes import Finite, Tensor
 from messages.tensors import MOST_AXES
 
 MAX_DESCRIPTION: Final = 65_536
@@ -189,7 +189,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     `reason` is empty when it can be used; otherwise it names the file and what is wrong. `input` and `outputs` are what
     the file itself says, `call_us` is the median time of a call, `agreement` the share of golden samples that came out
-    as expected and `apart` the largest difference.
+    as expected and `apart` the largest difference. `results` are those of the samples that were asked for, a row each.
     """
 
     sha256: str = ""
@@ -203,6 +203,7 @@ class Report(Struct, frozen=True, kw_only=True):
     peak_mb: float = 0.0
     agreement: float | None = None
     apart: float = 0.0
+    results: Tensor | None = None
 
 
 def beside(model: Path) -> Path:

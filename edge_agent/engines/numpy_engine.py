@@ -5,19 +5,17 @@ an .npz, as metadata of a .safetensors): `output` ("classes", the default, is a 
 of the last layer), `input_shape` and `input_dtype` (default: one float32 row as long as `w0` is high).
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edge_agent.engines.protocol import ModelError, TensorSpec
 from messages import npz_file, safetensors_file
+from messages.models import FileTensor, Format
 from messages.tensors import DTYPES
-
-MAX_BYTES = 256 << 20
-"""A model file may be this large; bigger ones want a real runtime."""
 
 _ABOUT = ("output", "input_shape", "input_dtype")
 
@@ -48,37 +46,41 @@ class NumpyEngine:
             for weights, bias in self._hidden:
                 row = np.maximum(row @ weights + bias, 0.0)
             out: Array = row @ self._last.weights + self._last.bias
-            return _softmax(out) if self._softmax else out.reshape(())
+            return softmax(out) if self._softmax else out.reshape(())
 
 
-def load(path: Path, source: TensorSpec | None = None) -> NumpyEngine:
-    """Load a model; `source` is what the samples will look like, where that is known. Raises ModelError."""
-    raw = _bytes(path)
+class NumpyRuntime:
+    """The same network as a runtime, for a description of its own around it."""
+
+    name = f"numpy {np.__version__}"
+
+    def __init__(self, engine: NumpyEngine, units: int) -> None:
+        spec = engine.input
+        self.input = FileTensor(name="x", dtype=spec.dtype, shape=(1, *spec.shape))
+        self.outputs = (FileTensor(name="y", dtype="float32", shape=(1, units)),)
+        self._predict = engine.predict
+
+    def run(self, x: Array) -> Sequence[Array]:
+        """Run the network once."""
+        return (self._predict(x),)
+
+
+def load(raw: bytes, form: Format) -> tuple[NumpyEngine, NumpyRuntime]:
+    """A model from a file's bytes, as an engine and as a runtime. Raises ModelError."""
     try:
-        arrays, about = _read(path, raw)
+        arrays, about = _read(form, raw)
         layers = _layers(arrays)
         spec = _input(about, layers[0])
         output = _output(about, layers[-1], f"b{len(layers) - 1}")
     except ValueError as error:
-        raise ModelError(f"model {path}: {error}") from error
-    if source is not None and source != spec:
-        raise ModelError(f"model {path}: takes {spec}, the source delivers {source}")
-    return NumpyEngine(layers, spec, output=output, digest=sha256(raw).hexdigest())
+        raise ModelError(str(error)) from error
+    engine = NumpyEngine(layers, spec, output=output, digest=sha256(raw).hexdigest())
+    return engine, NumpyRuntime(engine, len(layers[-1].bias))
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ModelError(f"model {path}: {size} bytes, at most {MAX_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"model {path}: {error.strerror or error}") from error
-
-
-def _read(path: Path, raw: bytes) -> tuple[dict[str, Array], dict[str, str]]:
+def _read(form: Format, raw: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     """The arrays of a file, and what it says about itself as text."""
-    if path.suffix == ".safetensors":
+    if form == "safetensors":
         return safetensors_file.read(raw)
     arrays = npz_file.read(raw)
     return arrays, {name: _text(arrays.pop(name)) for name in _ABOUT if name in arrays}
@@ -108,6 +110,8 @@ def _layer(number: int, arrays: dict[str, Array], before: int | None) -> Layer:
             raise ValueError(f"tensor {name}: expected numbers, got {array.dtype.name}")
         if array.ndim != axes or 0 in array.shape:
             raise ValueError(f"tensor {name}: expected {axes} axes, got shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"tensor {name}: holds NaN or infinity")
     if before is not None and weights.shape[0] != before:
         raise ValueError(f"tensor w{number}: expected shape ({before}, ...), got {weights.shape}")
     if bias.shape[0] != weights.shape[1]:
@@ -139,7 +143,8 @@ def _output(about: dict[str, str], last: Layer, name: str) -> str:
     return output
 
 
-def _softmax(logits: Array) -> Array:
+def softmax(logits: Array) -> Array:
+    """Probabilities of a row of logits."""
     exponentials = np.exp(logits - np.maximum.reduce(logits))
     out: Array = exponentials / np.add.reduce(exponentials)
     return out

@@ -1,9 +1,11 @@
-"""What an engine is: one method, what it takes, and which model file it runs."""
+"""What an engine is: one method, what it takes, and which model file it runs. And what a runtime is, inside one."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from messages.models import FileTensor
 from messages.shapes import Value
 
 if TYPE_CHECKING:
@@ -33,6 +35,25 @@ class Engine(Protocol):
 
     def predict(self, x: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any] | Value":
         """One sample's result: a row of class probabilities, a number as an array without axes, or a `Value`."""
+
+
+class Runtime(Protocol):
+    """A model file in its runtime, which does not know what the numbers mean. One input, a batch of one."""
+
+    @property
+    def name(self) -> str:
+        """The runtime and its version, for people."""
+
+    @property
+    def input(self) -> FileTensor:
+        """What `run` takes."""
+
+    @property
+    def outputs(self) -> tuple[FileTensor, ...]:
+        """What `run` gives."""
+
+    def run(self, x: "np.ndarray[Any, Any]") -> "Sequence[np.ndarray[Any, Any]]":
+        """Run the model once, on a tensor of the file's own dtype and shape."""
 
 
 class ModelError(Exception):

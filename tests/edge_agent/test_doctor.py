@@ -185,8 +185,9 @@ BROKEN: dict[str, tuple[Put, tuple[str, str, str, str]]] = {
     "a model that no engine runs": (
         file("big.pkl", "", jobs='[jobs.side]\nmodel = "big.pkl"\n'),
         ("job side", "fail",
-         "jobs.side: model ./big.pkl: no engine for '.pkl'; use .npz, .safetensors or engine = \"module:name\"",
-         "convert the model to .npz or .safetensors, or write an engine of your own"),
+         ("jobs.side: model ./big.pkl: no engine for '.pkl'; use .npz, .safetensors, .tflite, .onnx or"
+          ' engine = "module:name"'),
+         "convert the model to .tflite, .onnx, .npz or .safetensors, or write an engine of your own"),
     ),
     "a plug-in that is not there": (
         text(jobs=f'{JOB}source = "gone:frames"\n'),

@@ -82,9 +82,9 @@ async def _infer_us(config: Path, seed: int) -> list[float]:
     import numpy as np
 
     from edge_agent.agent import Agent
-    from edge_agent.engines.numpy_engine import load
+    from edge_agent.engines.load import for_file
 
-    engine, x = load(config.parent / "small.npz"), np.random.default_rng(seed).normal(size=64).astype("float32")
+    engine, x = for_file(config.parent / "small.npz"), np.random.default_rng(seed).normal(size=64).astype("float32")
     beyond = []
     async with Agent.from_config(config) as agent:
         for _ in range(9):
