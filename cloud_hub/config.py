@@ -10,6 +10,7 @@ from cloud_hub.ingest.exchange import HubOptions
 from cloud_hub.ingest.inference import JobSpec
 from cloud_hub.jobs.joint_inference import Spec
 from cloud_hub.jobs.recalibration import Spec as Recalibration
+from messages.blobs.settings import BlobSettings
 from messages.bus.settings import FILES, TLS_FILES, MqttSettings
 from messages.channels import BadTopic, checked
 from messages.codec import Format
@@ -110,6 +111,7 @@ class HubSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     http: HttpSettings = HttpSettings()
     limits: Limits = Limits()
     pace: Pace = Pace(window=256)
+    blobs: BlobSettings = BlobSettings()
     jobs: dict[str, JobSettings] = {}
 
 

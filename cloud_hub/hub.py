@@ -18,17 +18,24 @@ from cloud_hub import config, keys
 from cloud_hub.config import HubSettings
 from cloud_hub.health import Health
 from cloud_hub.ingest.core import HubCore
-from cloud_hub.ingest.exchange import Output
+from cloud_hub.ingest.exchange import Arrival, Output
+from cloud_hub.ingest.inference import Needed
 from cloud_hub.offload.again import Again
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.turns import Done, Step, Turns
+from cloud_hub.uploads import Uploads
 from cloud_hub.workers import pool
 from cloud_hub.workers.pool import Pool
 from messages import channels
+from messages.blobs.exchange import Blobs
+from messages.blobs.wire import BusWire
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected
+from messages.codec import BadPayload, encode
 from messages.host.clock import Clock
 
 _log = logging.getLogger("cloud_hub")
+
+BLOBS = tuple(f"/{channel.path}" for channel in (channels.UP_WANT, channels.UP_CHUNK))
 
 RETRY_S = 1.0
 """What found no room is tried again after so many seconds."""
@@ -43,13 +50,17 @@ class Hub:
         self._settings = settings
         self._bus = bus
         self._clock = Clock(store.latest())
-        options = structs.replace(config.options(settings), sign=keys.release_key(Path(settings.data_dir)).sign)
+        data = Path(settings.data_dir)
+        wire = BusWire(bus, self._clock, namespace=settings.namespace, form=settings.payload)
+        self.blobs = Blobs(data / "blobs", wire, self._clock, settings=settings.blobs, random=Random())
+        self._uploads = Uploads(self.blobs, self._take_again)
+        options = structs.replace(config.options(settings), sign=keys.release_key(data).sign, shelf=self._uploads)
         self._core = HubCore(store, options, config.job_specs(settings), stream=os.urandom(6).hex(), random=Random())
-        self._turns = Turns(store, self._core, self._clock, folder=Path(settings.data_dir), limits=settings.limits)
+        self._turns = Turns(store, self._core, self._clock, folder=data, limits=settings.limits)
         self.pool = Pool(settings.jobs, str(folder), tell=self._hear, random=Random())
         self.health.missing = self.pool.missing
         wanted = {name: job.recalibrate for name, job in settings.jobs.items() if job.recalibrate}
-        self._again = Again(wanted, Path(settings.data_dir))
+        self._again = Again(wanted, data)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         self._inbox: list[Incoming] = []
         self._steps: list[Step] = []
@@ -67,24 +78,49 @@ class Hub:
                 group.create_task(self._again.run(), name="calibrate again")
         finally:
             self._thread.shutdown()
+            await self._uploads.close()
 
     async def _listen(self) -> None:
         inbox, wake = self._inbox, self._wake
         async for event in self._bus.events():
             if type(event) is Incoming:
+                if event.topic.endswith(BLOBS) and self._take_blob(event):
+                    continue
                 inbox.append(event)
                 wake.set()
                 continue
             match event:
                 case Connected(protocol):
+                    self.blobs.online()
                     self._link(f"connected to the broker, MQTT {protocol}", "", self._core.online)
                 case Disconnected(reason, retry_s, refused):
                     level = logging.ERROR if refused else logging.WARNING
                     self._denied.clear()
+                    self.blobs.away()
                     text = f"no connection to the broker: {reason}; trying again in {retry_s:.1f} s"
                     self._link(text, reason, self._core.offline, level)
                 case Denied(topic, reason):
                     self._denial(topic, reason)
+
+    def _take_blob(self, event: Incoming) -> bool:
+        """Whether it was for the blobs; what they cannot read the core puts where a person sees it."""
+        try:
+            address = channels.parse(event.topic)
+            if address.channel is None or event.retained:
+                return False
+            wrong = self.blobs.take(address.node, address.channel.shape, event.payload)
+        except (channels.BadTopic, BadPayload):
+            return False
+        if wrong:
+            self._step(partial(self._core.complain, Arrival(event.topic, event.payload), wrong))
+        self._bus.ack(event)
+        return True
+
+    def _take_again(self, needed: Needed) -> None:
+        """A sample's blob is there, or never will be: take the sample in once more."""
+        topic = self._topic(channels.UP_SAMPLE.path, needed.node)
+        self._inbox.append(Incoming(topic, encode(needed.sample), retained=False, token=None))
+        self._wake.set()
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,6 +153,9 @@ class Hub:
         self._publish(done.out)
         for event in arrivals:
             self._bus.ack(event)
+        for needed in done.out.needed:
+            self._uploads.need(needed)
+        self._uploads.spent(done.out.spent)
         for note in done.out.notes:
             _log.info(note)
 

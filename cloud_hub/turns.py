@@ -99,6 +99,8 @@ def _add(out: Output, more: Output) -> None:
     out.posts += more.posts
     out.predictions += more.predictions
     out.notes += more.notes
+    out.needed += more.needed
+    out.spent += more.spent
 
 
 def _sorted(arrivals: Sequence[Arrival]) -> tuple[list[Arrival], list[Arrival]]:

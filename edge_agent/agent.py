@@ -22,13 +22,13 @@ from edge_agent import naming  # before anything of `messages`, to say so when t
 from edge_agent import buses, config, jobs, mining, plugins, storage
 from edge_agent.answers import EdgeAnswer
 from edge_agent.apps import Apps
+from edge_agent.blobs import NodeBlobs
 from edge_agent.buses import MakeAppsBus, MakeBus
 from edge_agent.config import AgentSettings
 from edge_agent.core.counters import Counters
 from edge_agent.core.exchange import NodeOptions, Observation
 from edge_agent.core.node import NodeCore
 from edge_agent.core.readings import Handed
-from edge_agent.encoding import TOO_LARGE
 from edge_agent.finals import Finals
 from edge_agent.jobs import Job, SampleError
 from edge_agent.link import HubLink
@@ -87,7 +87,8 @@ class Agent:
         async with AsyncExitStack() as stack:
             folder = beside(self._config_file, self.settings.data_dir)
             self.store = stack.enter_context(storage.opened(folder, full=self._syncs_fully()))
-            self._start(self.store)
+            self._start(self.store, folder)
+            stack.push_async_callback(self.blobs.close)
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             running = [
                 self._tasks.create_task(self.link.read(), name="read the bus"),
@@ -126,11 +127,12 @@ class Agent:
         value, (offload, reason, rank, audit, low_trust) = await task.judge(x, self.link.moment)
         if offload and self.settings.payload is Format.JSON and not is_finite(value):
             value = Classes(probs=())
-        sent = await task.encode(x) if offload else None
+        sent = None
+        if offload:
+            sent, reason = await self.blobs.aside(await task.encode(x), reason)
         seen = Observation(
             job=task.name, sample_id=self._named(sample_id), value=value, offload=sent is not None,
-            reason=TOO_LARGE if offload and sent is None else reason, rank=rank, model=task.engine.digest,
-            audit=audit, low_trust=low_trust, handed=handed,
+            reason=reason, rank=rank, model=task.engine.digest, audit=audit, low_trust=low_trust, handed=handed,
         )  # fmt: skip
         clock = self._clock
         prediction = self._core.observe(seen, sent, clock.now(), clock.at())
@@ -194,7 +196,7 @@ class Agent:
         counters = self._core.counters.values()
         self._watch.look(unsent=sum(c.unsent for c in counters), kept=sum(c.hard for c in counters), silent_s=silent_s)
 
-    def _start(self, store: SqliteStore) -> None:
+    def _start(self, store: SqliteStore, folder: Path) -> None:
         settings = self.settings
         self._clock = Clock(store.latest())
         self._stream = os.urandom(6).hex()
@@ -210,6 +212,7 @@ class Agent:
         if problem:
             _log.warning("what the hub wanted before is not all in force: %s", problem)
         self._watch = Watch(store, silence_s=settings.pace.last_s)
+        self.blobs = NodeBlobs(folder / "blobs", settings, store, self._clock, lambda: self.link.bus)
         self.link = HubLink(self._core, self._clock, settings=settings, make_bus=self._make_bus, owner=self)
         names = ", ".join(self._jobs) or "none"
         _log.info("node %s starts: jobs %s; %d messages wait from before", settings.node, names, self.backlog)

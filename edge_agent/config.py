@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from edge_agent.encoding import Encoding
 from edge_agent.plugins import Spec
 from edge_agent.sources.feed import Keep
+from messages.blobs.settings import BlobSettings
 from messages.bus.settings import MqttSettings
 from messages.channels import BadTopic, checked
 from messages.codec import Format
@@ -123,6 +124,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pace: Pace = Pace()
     apps: AppsSettings | None = None
     trust: TrustSettings = TrustSettings()
+    blobs: BlobSettings = BlobSettings()
     jobs: dict[str, JobSettings] = {}
 
 

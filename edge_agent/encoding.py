@@ -1,4 +1,4 @@
-"""What travels of a sample that is sent: written as the job's config says, and kept small enough for one message."""
+"""What travels of a sample that is sent: written as the job's config says, and kept as small as the hub wants it."""
 
 import logging
 from asyncio import get_running_loop
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from edge_agent.engines.protocol import ModelError, TensorSpec
-from messages.encodings import Name, Unfit
+from messages.encodings import MOST_BYTES, Name, Unfit
 from messages.shapes import Tensor
 from messages.tensors import pack
 
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_SAMPLE_BYTES: Final = 600_000
-"""What fits into one message (1,000,000 bytes, and text grows by a third through KubeEdge) beside everything else."""
+MAX_SAMPLE_BYTES: Final = MOST_BYTES
+"""What the hub takes of one sample."""
 
 TOO_LARGE: Final = "too_large"
-"""The reason of a sample that was hard and is not sent, because it would not fit into a message."""
+"""The reason of a sample that was hard and is not sent, because the hub would not take it."""
 
 INLINE_S: Final = 0.002
 """What is done within this time is done in the event loop: a thread would cost more than it saves."""

@@ -105,7 +105,7 @@ class Job:
         """A sample as it travels; None when it is too large for a message."""
         tensor = await self._encoder.write(x, self._pool)
         if tensor is not None:
-            self._size += 0.1 * (len(tensor.data) - self._size)
+            self._size += 0.1 * (tensor.size - self._size)
         return tensor
 
     @property

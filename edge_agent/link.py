@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Protocol
 
+from edge_agent.blobs import NodeBlobs
 from edge_agent.buses import MakeBus
 from edge_agent.config import AgentSettings
 from edge_agent.core.exchange import Post, Taken, Told
@@ -35,8 +36,12 @@ _log = logging.getLogger("edge_agent")
 
 
 class Owner(Protocol):
-    """Whom the link serves; `finals` takes what came for the apps, and says what became of it."""
+    """Whom the link serves; `finals` takes what came for the apps, and says what became of it.
 
+    `blobs` takes what is said of large content.
+    """
+
+    blobs: NodeBlobs
     finals: Finals
 
     def hear(self, reading: Incoming) -> bool:
@@ -102,6 +107,7 @@ class HubLink:
             if now >= beat:
                 beat = now + self._core.options.beat_s
                 self._post([self._core.beat(now, self._clock.at(), self._link_state())])
+                self._owner.blobs.sweep()
             if now >= look:
                 look = now + LOOK_S
                 self.look()
@@ -175,6 +181,11 @@ class HubLink:
             reason = "a retained message on a channel that is never retained"
             self._core.quarantine(path, event.payload, reason, self._clock.at())
             return None
+        wrong = self._owner.blobs.take(path, event.payload)
+        if wrong is not None:
+            if wrong:
+                self._core.quarantine(path, event.payload, wrong, self._clock.at())
+            return None
         if path == channels.DOWN_RECEIPT.path:
             self._owed_since = None
         return self._core.take(path, event.payload, self._clock.now(), self._clock.at())
@@ -194,12 +205,14 @@ class HubLink:
         self._state = LinkState(protocol=event.protocol, connects=self._state.connects + 1)
         self._tell(logging.INFO, f"connected to {self._settings.mqtt.url}, MQTT {event.protocol}")
         self._core.connected()
+        self._owner.blobs.link(up=True)
         self._post([self._core.status("online", self._clock.at(), self._link_state())])
         self.pump()
 
     def _down(self, event: Disconnected) -> None:
         self.connected = False
         self._core.disconnected()
+        self._owner.blobs.link(up=False)
         self._flaps.down()
         url = self._settings.mqtt.url
         if event.refused:

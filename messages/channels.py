@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from messages.blobs.shapes import BlobChunk, BlobWant
 from messages.shapes import Answer, Desired, Envelope, HardSample, NodeStatus, Prediction, Reading, Receipt, Report
 
 VERSION: Final = "v1"
@@ -58,19 +59,21 @@ UP_RECEIPT: Final = Channel("up/receipt", Receipt)
 DOWN_ANSWER: Final = Channel("down/answer", Answer, reliable=True)
 DOWN_DESIRED: Final = Channel("down/desired", Desired, reliable=True)
 DOWN_RECEIPT: Final = Channel("down/receipt", Receipt)
+UP_WANT: Final = Channel("up/want", BlobWant)
+UP_CHUNK: Final = Channel("up/chunk", BlobChunk)
+DOWN_WANT: Final = Channel("down/want", BlobWant)
+DOWN_CHUNK: Final = Channel("down/chunk", BlobChunk)
 IN: Final = Channel("in", Reading, per_job=True)
 OUT: Final = Channel("out", Prediction, per_job=True)
 
 RESERVED: Final = tuple(
-    Channel(path, Envelope, reserved=True, reliable=path not in ("up/want", "up/chunk", "down/want", "down/chunk"))
-    for path in (
-        *("up/update", "up/want", "up/chunk", "up/frame"),
-        *("down/round", "down/want", "down/chunk", "down/frame"),
-    )
+    Channel(path, Envelope, reserved=True, reliable=True)
+    for path in ("up/update", "up/frame", "down/round", "down/frame")
 )
 
 _ALL: Final[tuple[Channel[Any], ...]] = (
     *(UP_STATUS, UP_SAMPLE, UP_REPORT, UP_RECEIPT, DOWN_ANSWER, DOWN_DESIRED, DOWN_RECEIPT, IN, OUT),
+    *(UP_WANT, UP_CHUNK, DOWN_WANT, DOWN_CHUNK),
     *RESERVED,
 )
 CHANNELS: Final[dict[str, Channel[Envelope]]] = {channel.path: channel for channel in _ALL}

@@ -36,16 +36,39 @@ class JobMessage(Envelope, frozen=True, kw_only=True):
     job: str
 
 
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+"""A SHA-256 in hex: the name of a blob, and of its file."""
+
+
+class BlobRef(Struct, frozen=True, kw_only=True):
+    """Content that travels by itself because it is large: its digest, its bytes, and the digest of its list of units.
+
+    The list says how the content is cut (see `messages/blobs/units.py`) and is itself content, of 36 bytes a unit.
+    """
+
+    sha256: Sha256
+    size: Natural
+    list_sha256: Sha256
+    units: Annotated[int, Meta(ge=1, le=2**32)]
+
+
 class Tensor(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An array: NumPy dtype name, shape, and its raw little-endian bytes in C order.
 
     Where `encoding` is not empty, `data` is those bytes written so that fewer travel: see `messages/encodings.py`.
+    Where there is a `blob`, it holds the bytes, and `data` is empty.
     """
 
     dtype: str
     shape: tuple[Natural, ...]
     data: bytes
     encoding: str = ""
+    blob: BlobRef | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes travel of it, here or by themselves."""
+        return len(self.data) if self.blob is None else self.blob.size
 
 
 class Classes(Struct, frozen=True, kw_only=True, tag="classes"):

@@ -38,10 +38,23 @@ def check(tensor: Tensor) -> None:
     if len(tensor.shape) > MOST_AXES or any(size < 0 for size in tensor.shape):
         raise BadPayload(f"x.shape {tensor.shape}: at most {MOST_AXES} sizes, none negative")
     wanted = prod(tensor.shape) * _item_size(tensor.dtype)
-    if tensor.encoding:
+    if tensor.blob is not None:
+        _check_blob(tensor, wanted)
+    elif tensor.encoding:
         encodings.check(tensor, wanted)
     elif len(tensor.data) != wanted:
         raise BadPayload(f"x.data has {len(tensor.data)} bytes, {tensor.dtype}{list(tensor.shape)} has {wanted}")
+
+
+def _check_blob(tensor: Tensor, wanted: int) -> None:
+    """What shows of bytes that are still to come; the rest is checked when they are there."""
+    assert tensor.blob is not None, "asked before"
+    size = tensor.blob.size
+    if tensor.data:
+        raise BadPayload(f"x has {len(tensor.data)} bytes and a blob: use one of the two")
+    if size > encodings.MOST_BYTES or (not tensor.encoding and size != wanted):
+        most = min(wanted, encodings.MOST_BYTES)
+        raise BadPayload(f"x.blob has {size} bytes, {tensor.dtype}{list(tensor.shape)} has {most} at most")
 
 
 def unpack(tensor: Tensor) -> "np.ndarray[Any, Any]":

@@ -91,7 +91,8 @@ def _older(schema: Any) -> Any:
         return schema
     changed = dict(schema)
     if "prefixItems" in changed:
-        changed["additionalItems"], changed["items"] = changed["items"], changed.pop("prefixItems")
+        changed["additionalItems"] = changed.pop("items", False)
+        changed["items"] = changed.pop("prefixItems")
     if "discriminator" in changed:
         changed["discriminator"] = changed["discriminator"]["propertyName"]
     return {key: _older(value) for key, value in changed.items()}

@@ -54,7 +54,7 @@ class HubCore:
         self._receiver = Receiver(store)
         self._senders: dict[str, Sender] = {}
         self._bounds = Bounds(store, options.caps)
-        self._inference = Inference(store, self._bounds, jobs, form=options.form)
+        self._inference = Inference(store, self._bounds, jobs, form=options.form, shelf=options.shelf)
         self._desired = DesiredHub(store, self._bounds, options)
         self._effects = Effects(store, self._receiver, self._inference)
         self._woken: set[str] = set()
@@ -79,6 +79,7 @@ class HubCore:
             self._receiver.flush(now)
 
         out = self._commit(work, now, at)
+        out.needed, out.spent = self._inference.take_blobs()
         for node, outcome in outcomes.items():
             out.posts += self._receipts(node, outcome, at)
         return out
@@ -99,6 +100,10 @@ class HubCore:
         for node, outcome in outcomes.items():
             out.posts += self._receipts(node, outcome, at)
         return out
+
+    def complain(self, arrival: Arrival, reason: str, now: float, at: int) -> Output:
+        """Keep a message that another part of the hub could not use."""
+        return self._commit(lambda out: self._quarantine(arrival, reason, out, (now, at)), now, at)
 
     def ready(self, job: str, worker: str, model: str, now: float, at: int) -> Output:
         """A worker has loaded its model."""
@@ -202,6 +207,8 @@ class HubCore:
             self._sender(node).settle(decode(Receipt, payload), *clock)
             out.notes += self._desired.ended(node, self._sender(node).take_ended())
             self._woken.add(node)
+        elif address.channel in (channels.UP_WANT, channels.UP_CHUNK):
+            decode(address.channel.shape, payload)  # what is wrong with it is why it came here
         else:
             given = Delivered(node, address.path, address.channel, payload)
             reason = self._effects.apply(given, outcomes.setdefault(node, Outcomes()), clock[1])

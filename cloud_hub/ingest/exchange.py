@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from cloud_hub.ingest.inference import Predict
+from cloud_hub.ingest.inference import Needed, NoShelf, Predict, Shelf
 from messages.codec import Format
 from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
@@ -17,7 +17,7 @@ class HubOptions(Struct, frozen=True, kw_only=True):
     """How the hub sends, and signs what nodes should run (without `sign` it never says what).
 
     `credit` is what one node may have in flight, `budget` what all nodes together may; `caps` bound the answers that
-    wait for nodes.
+    wait for nodes; the blobs of samples come from the `shelf`.
     """
 
     namespace: str = "default"
@@ -28,6 +28,7 @@ class HubOptions(Struct, frozen=True, kw_only=True):
     retry_s: float = 10.0
     caps: Mapping[Kind, Caps] = {}
     sign: Callable[[bytes], Signature] | None = None
+    shelf: Shelf = NoShelf()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,10 @@ class Post:
 
 @dataclass(slots=True)
 class Output:
-    """What to do after the commit: publish, run models; `notes` are lines for the log."""
+    """What to do after the commit: publish, run models, fetch blobs and drop some; `notes` are lines for the log."""
 
     posts: list[Post] = field(default_factory=list)
     predictions: list[Predict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    needed: list[Needed] = field(default_factory=list)
+    spent: list[str] = field(default_factory=list)

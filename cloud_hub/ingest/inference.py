@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from cloud_hub.jobs import joint_inference as machine
 from cloud_hub.store.protocol import Added, HubStore, Verdict, Waiting
@@ -13,7 +14,7 @@ from messages.codec import BadPayload, Format, encode_body
 from messages.delivery.bounds import Bounds
 from messages.delivery.rows import Draft, Kind, Outcome
 from messages.encodings import is_compressed
-from messages.shapes import Answer, Deferral, HardSample, JobMessage, Refusal
+from messages.shapes import Answer, BlobRef, Deferral, HardSample, JobMessage, Refusal
 from messages.tensors import check, unpack
 
 Clock = tuple[float, int]
@@ -42,10 +43,34 @@ class Predict(Struct, frozen=True):
     samples: tuple[Waiting, ...]
 
 
+class Shelf(Protocol):
+    """The blobs that nodes were asked for."""
+
+    def load(self, ref: BlobRef) -> bytes | None:
+        """The content, which was verified; None while it is not there. Raises BadPayload when it never will be."""
+
+
+class NoShelf:
+    """No blob ever comes here."""
+
+    def load(self, ref: BlobRef) -> bytes | None:
+        """Nothing."""
+        raise BadPayload(f"blob {ref.sha256[:12]}: this hub takes none")
+
+
+class Needed(Struct, frozen=True):
+    """A sample whose blob the hub has to fetch from its node first; then it is received again."""
+
+    node: str
+    sample: HardSample
+
+
 class Inference:
     """All joint-inference jobs of a hub. Every method runs inside the caller's transaction."""
 
-    def __init__(self, store: HubStore, bounds: Bounds, jobs: Mapping[str, JobSpec], *, form: Format) -> None:
+    def __init__(
+        self, store: HubStore, bounds: Bounds, jobs: Mapping[str, JobSpec], *, form: Format, shelf: Shelf
+    ) -> None:
         self._store = store
         self._bounds = bounds
         self._jobs = jobs
@@ -54,6 +79,9 @@ class Inference:
         self._held: dict[tuple[str, str], tuple[Waiting, ...]] = {}
         self._arrived: dict[str, int] = {}
         self._woken: set[str] = set()
+        self._shelf = shelf
+        self._needed: list[Needed] = []
+        self._spent: list[str] = []
 
     def state(self, job: str) -> machine.State:
         """Where a job stands."""
@@ -85,7 +113,14 @@ class Inference:
         if not self._room(sample.job, spec):
             reason = f"job {sample.job}: the hub holds as many unanswered samples as it may"
             return Deferral(event_id=sample.event_id, retry_s=spec.retry_s, reason=reason)
-        added = self._store.add_sample(node, sample, blake2b(sample.x.data, digest_size=16).digest(), at)
+        ref = sample.x.blob
+        digest = blake2b(sample.x.data if ref is None else ref.sha256.encode(), digest_size=16).digest()
+        if ref is not None and not self._store.has_sample(node, sample.job, sample.sample_id):
+            whole = self._whole(node, sample, ref, spec)
+            if not isinstance(whole, HardSample):
+                return whole
+            sample = whole
+        added = self._store.add_sample(node, sample, digest, at)
         if added is Added.CONFLICT:
             return Refusal(event_id=sample.event_id, reason=f"sample_id {sample.sample_id!r} has other content here")
         if added is Added.KNOWN:
@@ -93,6 +128,21 @@ class Inference:
             return Outcome.KNOWN
         self._arrived[sample.job] = self._arrived.get(sample.job, 0) + 1
         return Outcome.STORED
+
+    def _whole(self, node: str, sample: HardSample, ref: BlobRef, spec: JobSpec) -> HardSample | Refusal | Deferral:
+        """A sample with the content of its blob, when that is there and is what the job takes."""
+        try:
+            data = self._shelf.load(ref)
+            if data is None:
+                self._needed.append(Needed(node, sample))
+                reason = f"blob {ref.sha256[:12]} is still to come"
+                return Deferral(event_id=sample.event_id, retry_s=spec.retry_s, reason=reason)
+            self._spent.append(ref.sha256)
+            sample = structs.replace(sample, x=structs.replace(sample.x, data=data, blob=None))
+            _check(sample, spec)
+        except BadPayload as error:
+            return Refusal(event_id=sample.event_id, reason=str(error))
+        return sample
 
     def has(self, job: str) -> bool:
         """Whether the job is in this hub's configuration."""
@@ -148,8 +198,15 @@ class Inference:
         self._woken.clear()
         return woken
 
+    def take_blobs(self) -> tuple[list[Needed], list[str]]:
+        """The samples whose blobs are needed, and the blobs that are not any more, since the last call."""
+        taken = self._needed, self._spent
+        self._needed, self._spent = [], []
+        return taken
+
     def reload(self) -> None:
         """Read the states from the store again, as after a transaction that failed."""
+        self.take_blobs()
         self._arrived.clear()
         self._woken.clear()
         for job in self._jobs:
@@ -232,7 +289,7 @@ def _check(sample: HardSample, spec: JobSpec) -> None:
         raise BadPayload(f"x.dtype is {sample.x.dtype[:40]}, job {sample.job} takes {spec.dtype}")
     if spec.shape is not None and sample.x.shape != spec.shape:
         raise BadPayload(f"x.shape is {sample.x.shape}, job {sample.job} takes {spec.shape}")
-    if is_compressed(sample.x):  # a worker inflates it, where a bomb harms nobody
+    if is_compressed(sample.x) or sample.x.blob is not None:  # a worker inflates it, where a bomb harms nobody
         check(sample.x)
     else:
         unpack(sample.x)

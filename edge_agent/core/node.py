@@ -80,7 +80,7 @@ class NodeCore:
         if seen.handed is not None and not provisional:
             self.readings.note(seen.handed, now)
         if seen.handed is None or not seen.handed.again:
-            self.counters_of(seen.job).add(seen, kept=len(x.data) if provisional and x is not None else None)
+            self.counters_of(seen.job).add(seen, kept=x.size if provisional and x is not None else None)
         return Prediction(
             event_id=seen.sample_id, timestamp=at, job=seen.job, sample_id=seen.sample_id, value=seen.value,
             provisional=provisional, origin="edge", reason=seen.reason, low_trust=seen.low_trust,
@@ -206,7 +206,8 @@ class NodeCore:
         )  # fmt: skip
         draft = Draft(
             peer=HUB, path=channels.UP_SAMPLE.path, job=seen.job, kind=kind, key=seen.sample_id, rank=rank,
-            created=now, body=encode_body(sample, self.options.form),
+            created=now, body=encode_body(sample, self.options.form), blob=x.blob.sha256 if x.blob else "",
+            beside=x.blob.size if x.blob else 0,
         )  # fmt: skip
         try:
             with self._store.transaction():

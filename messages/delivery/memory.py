@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, structs
 
-from messages.delivery.rows import URGENCY, Draft, Entry, Kind, Quarantined, Row, StreamState, Totals
+from messages.delivery.rows import Draft, Entry, Kind, Quarantined, Row, StreamState, Totals
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -78,8 +78,8 @@ class MemoryStore:
             return False
         number = self._draw("row")
         row = Row(
-            number, draft.peer, draft.path, draft.job, draft.kind, len(draft.body), draft.created, draft.rank,
-            key=draft.key,
+            number, draft.peer, draft.path, draft.job, draft.kind, draft.size, draft.created, draft.rank,
+            key=draft.key, blob=draft.blob,
         )  # fmt: skip
         self._set(self._of(draft.peer), number, _Held(row, draft))
         self._set(self._where, number, draft.peer)
@@ -99,8 +99,8 @@ class MemoryStore:
         return None if row is None else self._held(row).row
 
     def fresh(self, peer: str, limit: int, now: float) -> Sequence[Row]:
-        ready = [h.row for h in self._of(peer).values() if not h.row.stream and h.not_before <= now]
-        return sorted(ready, key=lambda row: (URGENCY[row.kind], row.id))[:limit]
+        ready = [h for h in self._of(peer).values() if not h.row.stream and h.not_before <= now]
+        return [h.row for h in sorted(ready, key=lambda held: (held.draft.urgency, held.row.id))[:limit]]
 
     def windowed(self, peer: str) -> Sequence[Row]:
         rows = [held.row for held in self._of(peer).values() if held.row.stream]
@@ -124,6 +124,12 @@ class MemoryStore:
         self._set(self._where, row, self._absent)
         if draft.key:
             self._set(self._keys, (draft.peer, draft.path, draft.job, draft.key), self._absent)
+
+    def needs(self, blob: str) -> bool:
+        return blob in self.blobs()
+
+    def blobs(self) -> Sequence[str]:
+        return sorted({h.row.blob for rows in self._rows.values() for h in rows.values() if h.row.blob})
 
     def worst(self, kind: Kind, limit: int) -> Sequence[Row]:
         return sorted(self._unsent(kind), key=lambda row: (row.rank, row.id))[:limit]

@@ -24,7 +24,8 @@ class Draft(Struct, frozen=True, kw_only=True):
 
     `key` is its natural key below (peer, path, job): a second draft with the same key is not stored. `slot` names what
     it says the latest of: it replaces an unsent row of the same slot. Empty means none. `created` is run time in
-    seconds (see `Clock`), `body` is what `codec.encode_body` wrote.
+    seconds (see `Clock`), `body` is what `codec.encode_body` wrote. `blob` is the digest of content that the peer will
+    fetch, of `beside` bytes.
     """
 
     peer: str
@@ -36,10 +37,25 @@ class Draft(Struct, frozen=True, kw_only=True):
     key: str = ""
     slot: str = ""
     rank: float = 0.0
+    blob: str = ""
+    beside: int = 0
+
+    @property
+    def size(self) -> int:
+        """What it takes of the room for its kind."""
+        return len(self.body) + self.beside
+
+    @property
+    def urgency(self) -> int:
+        """Smaller goes first: what needs a blob lets others pass."""
+        return URGENCY[self.kind] + len(Kind) * bool(self.blob)
 
 
 class Row(Struct, frozen=True):
-    """A row of the outbox without its body. `stream` is empty until the row first enters the send window."""
+    """A row of the outbox without its body. `stream` is empty until the row first enters the send window.
+
+    `size` is that of the body and of the `blob` that goes with it.
+    """
 
     id: int
     peer: str
@@ -52,6 +68,7 @@ class Row(Struct, frozen=True):
     stream: str = ""
     seq: int = -1
     key: str = ""
+    blob: str = ""
 
     @property
     def event_id(self) -> str:

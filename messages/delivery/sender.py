@@ -145,14 +145,12 @@ class Sender:
         if not self._online or now < self._paused:
             return []
         self._paused = 0.0
-        out: list[Outgoing] = []
-        if now >= self._next_due:
-            out += self._resend(now, at)
+        out = list(self._resend(now, at)) if now >= self._next_due else []
         room = self._room()
         if self._more and room > 0:
             rows = self._store.fresh(self._peer, room, now)
             self._more = len(rows) == room
-            out += [self._launch(row, now) for row in rows]
+            out += [self._launch(row, now) for row in rows if self._flights.admits(row)]
         return out
 
     def has_work(self, now: float) -> bool:
@@ -249,7 +247,8 @@ class Sender:
         """Whether for the sake of this row no other may enter, although the peer has receipted all that came later."""
         if self._flights.low(self._stream, -1) != flight.row.seq or flight.row.stream != self._stream:
             return False
-        return self._spread() >= self._widest() and self._proved > flight.first > 0 and flight.tries > TRIES
+        late = flight.tries > TRIES or bool(flight.row.blob)
+        return self._spread() >= self._widest() and self._proved > flight.first > 0 and late
 
     def _park(self, flight: Flight, until: float) -> None:
         self._flights.take(flight.row.event_id)
@@ -296,5 +295,6 @@ class Sender:
         self._leave(row, Outcome.REFUSED, reason)
 
     def _leave(self, row: Row, outcome: Outcome, reason: str = "") -> None:
+        self._more = self._more or bool(row.blob)
         self._store.remove(row.id)
         self._store.count(Entry(row.peer, row.job, row.path, outcome, reason))

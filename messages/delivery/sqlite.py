@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import json, msgpack
 
-from messages.delivery.rows import URGENCY, Draft, Entry, Kind, Outcome, Quarantined, Row, StreamState, Totals
+from messages.delivery.rows import Draft, Entry, Kind, Outcome, Quarantined, Row, StreamState, Totals
 from messages.delivery.store import StoreFull
 
 SCHEMA = """
@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     kind TEXT NOT NULL, urgency INTEGER NOT NULL, natural_key TEXT, slot TEXT NOT NULL, rank REAL NOT NULL,
     created REAL NOT NULL, not_before REAL NOT NULL DEFAULT 0, size INTEGER NOT NULL,
     stream TEXT NOT NULL DEFAULT '', seq INTEGER NOT NULL DEFAULT -1, body BLOB NOT NULL,
+    blob TEXT NOT NULL DEFAULT '',
     UNIQUE (peer, path, job, natural_key)) STRICT;
 CREATE INDEX IF NOT EXISTS outbox_fresh ON outbox (peer, urgency, id) WHERE stream = '';
 CREATE INDEX IF NOT EXISTS outbox_window ON outbox (peer, stream, seq) WHERE stream != '';
@@ -42,7 +43,12 @@ CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NUL
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-_ROW = "id, peer, path, job, kind, size, created, rank, stream, seq, natural_key"
+LATER = (("outbox", "blob", "TEXT NOT NULL DEFAULT ''"),)
+"""Columns that a database of an earlier version lacks: table, name and type."""
+
+INDEXES = "CREATE INDEX IF NOT EXISTS outbox_blobs ON outbox (blob) WHERE blob != ''"
+
+_ROW = "id, peer, path, job, kind, size, created, rank, stream, seq, natural_key, blob"
 _FULL = ("full", "readonly", "read-only", "disk i/o", "unable to open")
 
 
@@ -69,6 +75,10 @@ class SqliteStore:
         self._depth = 0
         self._totals: dict[Kind, list[int]] = {}
         connection.executescript(SCHEMA)
+        for table, column, kind in LATER:
+            if column not in [name for _, name, *_ in self._sql(f"PRAGMA table_info({table})")]:
+                self._sql(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+        self._sql(INDEXES)
         self._count_totals()
 
     @contextmanager
@@ -100,14 +110,14 @@ class SqliteStore:
 
     def put(self, draft: Draft) -> bool:
         cursor = self._sql(
-            "INSERT INTO outbox (peer, path, job, kind, urgency, natural_key, slot, rank, created, size, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (draft.peer, draft.path, draft.job, draft.kind, URGENCY[draft.kind], draft.key or None, draft.slot,
-             draft.rank, draft.created, len(draft.body), draft.body),
+            "INSERT INTO outbox (peer, path, job, kind, urgency, natural_key, slot, rank, created, size, body, blob)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (draft.peer, draft.path, draft.job, draft.kind, draft.urgency, draft.key or None, draft.slot,
+             draft.rank, draft.created, draft.size, draft.body, draft.blob),
         )  # fmt: skip
         if cursor.rowcount != 1:
             return False
-        self._add(draft.kind, 1, len(draft.body))
+        self._add(draft.kind, 1, draft.size)
         return True
 
     def unsent(self, draft: Draft) -> Row | None:
@@ -141,6 +151,12 @@ class SqliteStore:
         found = self._sql("DELETE FROM outbox WHERE id = ? RETURNING kind, size", (row,)).fetchone()
         if found is not None:
             self._add(Kind(found[0]), -1, -found[1])
+
+    def needs(self, blob: str) -> bool:
+        return self._sql("SELECT 1 FROM outbox WHERE blob = ? AND blob != '' LIMIT 1", (blob,)).fetchone() is not None
+
+    def blobs(self) -> Sequence[str]:
+        return [name for (name,) in self._sql("SELECT DISTINCT blob FROM outbox WHERE blob != ''")]
 
     def worst(self, kind: Kind, limit: int) -> Sequence[Row]:
         return self._rows("stream = '' AND kind = ? ORDER BY rank, id LIMIT ?", (kind, limit))
@@ -256,7 +272,10 @@ class SqliteStore:
 
     def _rows(self, where: str, values: tuple[Any, ...]) -> list[Row]:
         found = self._sql(f"SELECT {_ROW} FROM outbox WHERE {where}", values)  # noqa: S608  # `where` is ours
-        return [Row(i, p, c, j, Kind(k), s, t, r, st, q, key or "") for i, p, c, j, k, s, t, r, st, q, key in found]
+        return [
+            Row(i, p, c, j, Kind(k), s, t, r, st, q, key or "", blob)
+            for i, p, c, j, k, s, t, r, st, q, key, blob in found
+        ]
 
     def _trim(self, table: str, rows: int) -> None:
         sql = f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?"  # noqa: S608  # `table` is ours

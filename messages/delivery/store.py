@@ -28,7 +28,7 @@ class Outbox(Protocol):
         """The row that waits under a natural key."""
 
     def fresh(self, peer: str, limit: int, now: float) -> Sequence[Row]:
-        """Rows without an id that may be sent now: most urgent kind first, then oldest."""
+        """Rows without an id that may be sent now: most urgent kind first, those with a blob last, then oldest."""
 
     def windowed(self, peer: str) -> Sequence[Row]:
         """Rows that have an id, by stream and sequence number."""
@@ -44,6 +44,12 @@ class Outbox(Protocol):
 
     def remove(self, row: int) -> None:
         """Forget a row: it is settled, or dropped by a bound."""
+
+    def needs(self, blob: str) -> bool:
+        """Whether a row waits that needs the blob with this digest."""
+
+    def blobs(self) -> Sequence[str]:
+        """The digests of all blobs that waiting rows need."""
 
     def worst(self, kind: Kind, limit: int) -> Sequence[Row]:
         """Unsent rows of a kind, lowest rank first, then oldest; parked ones count as unsent."""

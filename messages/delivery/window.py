@@ -26,6 +26,10 @@ class Flight:
     strikes: int = 0
 
 
+BLOBS = 2
+"""So many rows may be in flight whose blobs the peer has to fetch first: others are not to wait behind them."""
+
+
 class Window:
     """The flights to one peer, by stream and sequence number, each stream's oldest first."""
 
@@ -46,6 +50,10 @@ class Window:
     def streams(self) -> tuple[str, ...]:
         """The streams that have flights."""
         return tuple(self._flights)
+
+    def admits(self, row: Row) -> bool:
+        """Whether a row may be sent now."""
+        return not row.blob or sum(bool(flight.row.blob) for flight in self) < BLOBS
 
     def add(self, flight: Flight) -> None:
         """The newest of its stream."""

@@ -25,7 +25,7 @@ PREFIX = "SKERRY_"
 """`SKERRY_<SECTION>__<KEY>` overrides `key` in `[section]`; `SKERRY_<KEY>` a key outside of any section."""
 
 FIRST_LEVELS: Final = frozenset(
-    {"node", "namespace", "data_dir", "payload", "beat_s", "mqtt", "apps", "trust", "outbox", "pace", "jobs"}
+    {"node", "namespace", "data_dir", "payload", "beat_s", "mqtt", "apps", "trust", "outbox", "pace", "blobs", "jobs"}
     | {"broker", "http", "limits", "python"}
 )
 """What begins a variable of one of the programs (or, `python`, of the scripts): a name of none is a typing error."""

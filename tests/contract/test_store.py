@@ -63,6 +63,30 @@ def test_the_most_urgent_goes_first_then_the_oldest(store: Store) -> None:
     assert store.fresh("hub", 2, 0.0) == rows[:2]
 
 
+def test_rows_with_blobs_let_others_pass_and_say_what_they_need(store: Store) -> None:
+    put(
+        store,
+        draft("a", blob="ab", beside=100),
+        draft("b", kind=Kind.AUDIT, blob="cd"),
+        draft("c", blob="ab"),
+        draft("d"),
+    )
+    rows = store.fresh("hub", 10, 0.0)
+    assert [(row.key, row.blob, row.size) for row in rows] == [
+        ("d", "", 4),
+        ("b", "cd", 4),
+        ("a", "ab", 104),
+        ("c", "ab", 4),
+    ]
+    assert store.totals(Kind.SAMPLE) == Totals(3, 112)
+    assert (sorted(store.blobs()), store.needs("ab"), store.needs("")) == (["ab", "cd"], True, False)
+    with store.transaction():
+        store.enter(rows[2].id, "s", 1)
+        store.remove(rows[1].id)
+    assert (store.windowed("hub")[0].blob, store.blobs(), store.needs("cd")) == ("ab", ["ab"], False)
+    assert store.totals(Kind.SAMPLE) == Totals(3, 112)
+
+
 def test_a_row_with_an_id_is_in_the_window_and_no_longer_fresh(store: Store) -> None:
     put(store, *(draft() for _ in range(4)))
     first, second, third, fourth = ids(store)
@@ -323,3 +347,14 @@ def test_documents_are_kept_by_name_and_undone_with_their_transaction(store: Sto
     with store.transaction():
         store.keep("policy/letters", b"five")
     assert store.kept("policy/letters") == b"five"
+
+
+def test_a_database_of_an_earlier_version_gets_its_new_column(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "store.db", full=False)
+    SqliteStore(connection)
+    connection.execute("DROP INDEX outbox_blobs")
+    connection.execute("ALTER TABLE outbox DROP COLUMN blob")
+    store = SqliteStore(connection)
+    put(store, draft("a", blob="ab"))
+    assert SqliteStore(connection).blobs() == ["ab"]
+    connection.close()

@@ -105,11 +105,11 @@ def test_a_sample_that_is_too_large_to_travel_is_refused_before_the_first(tmp_pa
     (tmp_path / "my_big_engine.py").write_text(
         "from edge_agent.engines.protocol import TensorSpec\n"
         "class Big:\n"
-        "    input = TensorSpec('uint8', (1080, 1920, 3))\n"
+        "    input = TensorSpec('uint8', (4320, 7680, 3))\n"
         "    digest = '00' * 32\n"
         "    def predict(self, x): return [1.0]\n"
     )
     job = '[jobs.big]\nengine = "my_big_engine:Big"\n'
-    with pytest.raises(ConfigError, match=r"jobs.big: a sample \(uint8\[1080, 1920, 3\]\) has 6220800 bytes, at most"):
+    with pytest.raises(ConfigError, match=r"jobs.big: a sample \(uint8\[4320, 7680, 3\]\) has 99532800 bytes, at most"):
         Agent.from_config(write_agent(tmp_path, jobs=job))
     Agent.from_config(write_agent(tmp_path, jobs=job + 'policy = "edge_only"\n'))

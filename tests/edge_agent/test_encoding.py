@@ -76,6 +76,12 @@ async def test_what_half_precision_cannot_hold_travels_whole(tmp_path: Path, bro
     assert caplog.text.count("job side: a sample travels in full precision: 'float16': it holds a number") == 1
 
 
+@pytest.fixture
+def at_most_600_kb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.encoding.MAX_SAMPLE_BYTES", 600_000)
+
+
+@pytest.mark.usefixtures("at_most_600_kb")
 @pytest.mark.parametrize("order", ["inference-then-mining", "mining-then-inference"])
 async def test_what_is_too_large_in_the_end_stays_and_the_edge_answer_is_final(
     tmp_path: Path, broker, hub, caplog, order: str
@@ -140,6 +146,7 @@ def test_without_pillow_the_error_says_what_to_install(tmp_path: Path, monkeypat
         Agent.from_config(file)
 
 
+@pytest.mark.usefixtures("at_most_600_kb")
 def test_half_of_what_is_too_large_may_travel(tmp_path: Path) -> None:
     file = write_agent(tmp_path, jobs=f"{JOB}{ALL}")
     np.savez(tmp_path / "small.npz", w0=np.zeros((200_000, 2), "float32"), b0=np.zeros(2, "float32"))

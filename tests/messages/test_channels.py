@@ -39,8 +39,7 @@ def test_the_table_is_spelled_once_and_for_all() -> None:
 
 def test_reserved_channels_have_a_place_and_only_an_envelope() -> None:
     assert {channel.path for channel in RESERVED} == {
-        *("up/update", "up/want", "up/chunk", "up/frame"),
-        *("down/round", "down/want", "down/chunk", "down/frame"),
+        *("up/update", "up/frame", "down/round", "down/frame"),
     }
     assert all(channel.shape is Envelope and channel.reserved for channel in RESERVED)
     assert not any(channel.retain for channel in RESERVED)

@@ -43,6 +43,19 @@ def test_a_receipt_makes_room_for_the_next_and_low_rises() -> None:
     assert box.number(Outcome.DONE) == 2
 
 
+def test_two_rows_with_blobs_are_in_flight_at_once_and_others_pass() -> None:
+    box = online()
+    box.put(5, blob="ab")
+    box.put(1)
+    assert sent(box.due()) == ["s.0", "s.1", "s.2"]
+    assert [row.blob for row in box.store.windowed("hub")] == ["", "ab", "ab"]
+    assert box.due(0.1) == []
+    box.settle(receipt("s.1"))
+    assert sent(box.due()) == ["s.3"]
+    box.settle(receipt("s.0", later=("s.2",)), 0.2)
+    assert box.due(0.3) == []
+
+
 def test_others_pass_a_row_whose_receipt_is_late_for_eight_windows() -> None:
     box = online()
     box.put(50)

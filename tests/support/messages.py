@@ -6,8 +6,10 @@ from typing import Any, Final
 import hypothesis.strategies as st
 from msgspec import msgpack, structs
 
+from messages.blobs.shapes import BlobChunk, BlobWant, Span
 from messages.shapes import (
     Answer,
+    BlobRef,
     Box,
     Boxes,
     Classes,
@@ -65,13 +67,23 @@ SENT: Final[dict[str, Envelope]] = {
         event_id="77aa.4", timestamp=AT, low=3, state=STATE, signatures=(SIGNER.sign(STATE),),
         documents={DIGEST: DOCUMENT},
     ),
+    "BlobWant": BlobWant(
+        event_id="b.5", timestamp=AT, sha256=DIGEST, spans=(Span(0, 65_536), Span(131_072, 20_480)),
+    ),
+    "BlobChunk": BlobChunk(event_id="b.6", timestamp=AT, sha256=DIGEST, offset=131_072, data=b"\x00\x01\xfe\xff"),
 }  # fmt: skip
 """By the shape's name: what is frozen in `tests/golden/v1`."""
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 NATURALS = st.integers(0, 2**53 - 1)
 WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
-TENSORS = st.builds(Tensor, dtype=WORDS, shape=st.lists(NATURALS, max_size=4).map(tuple), data=st.binary(max_size=60))
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+BLOBS = st.builds(BlobRef, sha256=DIGESTS, size=NATURALS, list_sha256=DIGESTS, units=st.integers(1, 2**32))
+TENSORS = st.builds(
+    Tensor, dtype=WORDS, shape=st.lists(NATURALS, max_size=4).map(tuple), data=st.binary(max_size=60),
+    blob=st.none() | BLOBS,
+)  # fmt: skip
+SPANS = st.builds(Span, offset=NATURALS, length=st.integers(1, 65_536))
 BOXES = st.builds(Box, corners=st.tuples(*[NUMBERS] * 4), score=NUMBERS, label=NATURALS)
 VALUES: st.SearchStrategy[Value] = st.one_of(
     st.builds(Classes, probs=st.lists(NUMBERS, max_size=20).map(tuple)),
@@ -94,6 +106,8 @@ MESSAGES: st.SearchStrategy[Envelope] = st.one_of(
         signatures=st.lists(st.builds(Signature, key=WORDS, signature=st.binary(max_size=64)), max_size=3).map(tuple),
         documents=st.dictionaries(WORDS, st.binary(max_size=60), max_size=3),
     ),
+    st.builds(BlobWant, **_HEAD, sha256=DIGESTS, spans=st.lists(SPANS, min_size=1, max_size=9).map(tuple)),
+    st.builds(BlobChunk, **_HEAD, sha256=DIGESTS, offset=NATURALS, data=st.binary(max_size=60), error=WORDS),
     st.builds(Report, **_JOB, session=NATURALS, counters=st.dictionaries(WORDS, NUMBERS, max_size=20)),
     st.builds(Reading, **_JOB, sample_id=WORDS, x=TENSORS),
     st.builds(Prediction, **_JOB, sample_id=WORDS, value=VALUES, provisional=st.booleans(), origin=st.just("edge")),

@@ -15,8 +15,10 @@ from typing import Any, Final
 import msgpack
 import msgspec
 
+from messages.blobs.shapes import BlobChunk, BlobWant, Span
 from messages.shapes import (
     Answer,
+    BlobRef,
     Box,
     Boxes,
     Classes,
@@ -37,6 +39,14 @@ from messages.shapes import (
 
 _HEAD: dict[str, Any] = {"event_id": "s.1", "timestamp": 1, "low": 1}
 _TENSOR = Tensor(dtype="float32", shape=(1,), data=b"\x00\x00\x00\x40")
+_DIGEST = "0123456789abcdef" * 4
+_BLOB = BlobRef(sha256=_DIGEST, size=4, list_sha256=_DIGEST, units=1)
+_LARGE = Tensor(dtype="float32", shape=(1,), data=b"", blob=_BLOB)
+_WANT = BlobWant(**_HEAD, sha256=_DIGEST, spans=(Span(0, 65_536), Span(65_536, 4)))
+_CHUNKS: list[Envelope] = [
+    BlobChunk(**_HEAD, sha256=_DIGEST, data=b"abcd"),
+    BlobChunk(**_HEAD, sha256=_DIGEST, error="no"),
+]
 _SAMPLE: dict[str, Any] = {"job": "side", "sample_id": "name", "reason": "hard", "model": "m", "rank": 0.5}
 _VALUES = (
     Classes(probs=(0.5, 0.5)), Boxes(boxes=(Box(corners=(0.0, 0.0, 1.0, 1.0), score=0.5),)),
@@ -50,7 +60,14 @@ _RECEIPT = Receipt(
 
 VALID: Final[dict[str, list[Envelope]]] = {
     "up/status": [NodeStatus(**_HEAD, state=state, session=2, streams=("s",)) for state in ("online", "offline")],
-    "up/sample": [HardSample(**_HEAD, **_SAMPLE, x=_TENSOR, edge=value) for value in _VALUES],
+    "up/sample": [
+        *(HardSample(**_HEAD, **_SAMPLE, x=_TENSOR, edge=value) for value in _VALUES),
+        HardSample(**_HEAD, **_SAMPLE, x=_LARGE, edge=_VALUES[0]),
+    ],
+    "up/want": [_WANT],
+    "up/chunk": _CHUNKS,
+    "down/want": [_WANT],
+    "down/chunk": _CHUNKS,
     "up/report": [Report(**_HEAD, job="side", session=1, counters={"all": 1.0})],
     "up/receipt": [_RECEIPT],
     "down/receipt": [_RECEIPT],
