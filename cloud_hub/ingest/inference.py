@@ -1,7 +1,7 @@
 """Runs the joint-inference machines over the store: samples in, batches for workers out, answers into the outbox."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Protocol
 
 import msgspec
@@ -114,7 +114,7 @@ class Inference:
             reason = f"job {sample.job}: the hub holds as many unanswered samples as it may"
             return Deferral(event_id=sample.event_id, retry_s=spec.retry_s, reason=reason)
         ref = sample.x.blob
-        digest = blake2b(sample.x.data if ref is None else ref.sha256.encode(), digest_size=16).digest()
+        digest = sha256(sample.x.data).digest() if ref is None else bytes.fromhex(ref.sha256)
         if ref is not None and not self._store.has_sample(node, sample.job, sample.sample_id):
             whole = self._whole(node, sample, ref, spec)
             if not isinstance(whole, HardSample):
