@@ -1,6 +1,10 @@
 """The hub at run time: the event loop carries what the cores decided in the database's thread.
 
-bus -> inbox -> one turn in the thread (commit) -> receipts and answers to the bus -> acknowledgements
+bus -> inbox -> one turn in the thread (commit) -> batches to the workers
+                                                -> sync -> receipts and answers to the bus -> acknowledgements
+
+Nothing is published before it survives a power cut, but a model may look at a sample as soon as it is committed. When
+there is something to do in the meantime, another thread syncs.
 """
 
 import asyncio
@@ -18,7 +22,7 @@ from cloud_hub import config, keys
 from cloud_hub.config import HubSettings
 from cloud_hub.health import Health
 from cloud_hub.ingest.core import HubCore
-from cloud_hub.ingest.exchange import Arrival, Output
+from cloud_hub.ingest.exchange import Arrival, Output, Post
 from cloud_hub.ingest.inference import Needed
 from cloud_hub.offload.again import Again
 from cloud_hub.store.database import HubDatabase
@@ -32,6 +36,7 @@ from messages.blobs.wire import BusWire
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected
 from messages.codec import BadPayload, encode
 from messages.host.clock import Clock
+from messages.host.folder import FolderError
 
 _log = logging.getLogger("cloud_hub")
 
@@ -39,6 +44,9 @@ BLOBS = tuple(f"/{channel.path}" for channel in (channels.UP_WANT, channels.UP_C
 
 RETRY_S = 1.0
 """What found no room is tried again after so many seconds."""
+
+Committed = tuple[Output, Sequence[Incoming]]
+"""What a turn leaves to do when it is synced, and the messages that it took in."""
 
 
 class Hub:
@@ -49,6 +57,7 @@ class Hub:
         self.store = store
         self._settings = settings
         self._bus = bus
+        store.sync_apart()
         self._clock = Clock(store.latest())
         data = Path(settings.data_dir)
         wire = BusWire(bus, self._clock, namespace=settings.namespace, form=settings.payload)
@@ -62,22 +71,30 @@ class Hub:
         wanted = {name: job.recalibrate for name, job in settings.jobs.items() if job.recalibrate}
         self._again = Again(wanted, data)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._inbox: list[Incoming] = []
         self._steps: list[Step] = []
         self._wake = asyncio.Event()
+        self._committed: list[Committed] = []
+        self._unsynced = asyncio.Event()
         self._denied: set[str] = set()
         self._topic = lru_cache(65_536)(partial(_topic, settings.namespace))
 
     async def run(self) -> None:
-        """Serve until cancelled: then the turn that runs is finished, and no worker is left."""
+        """Serve until cancelled: then the turn that runs is finished, and no worker is left. Raises FolderError."""
         try:
             async with self._bus, asyncio.TaskGroup() as group:
                 group.create_task(self._listen(), name="hear the bus")
                 group.create_task(self._work(), name="take turns")
+                group.create_task(self._promise(), name="sync and publish")
                 group.create_task(self.pool.run(), name="keep the workers")
                 group.create_task(self._again.run(), name="calibrate again")
+        except ExceptionGroup as group:
+            broken = group.subgroup(FolderError)
+            raise broken.exceptions[0] if broken is not None else group from None
         finally:
             self._thread.shutdown()
+            self._disk.shutdown()
             await self._uploads.close()
 
     async def _listen(self) -> None:
@@ -131,8 +148,20 @@ class Hub:
             arrivals, steps = list(self._inbox), list(self._steps)
             self._inbox.clear()
             self._steps.clear()
-            done = await loop.run_in_executor(self._thread, self._turns.turn, arrivals, steps)
+            done, synced = await loop.run_in_executor(self._thread, self._turn, arrivals, steps)
             self._carry(done, arrivals)
+            if synced:
+                self._publish(self._take_committed())
+            elif self._committed:
+                self._unsynced.set()
+
+    def _turn(self, arrivals: Sequence[Incoming], steps: Sequence[Step]) -> tuple[Done, bool]:
+        """One turn, and whether its thread synced it at once: nothing else waits, so another would only cost time."""
+        done = self._turns.turn(arrivals, steps)
+        synced = not (self._inbox or self._steps or done.out.predictions) and bool(done.out.posts or arrivals)
+        if synced:
+            self.store.sync()
+        return done, synced
 
     async def _rest(self, until: float) -> None:
         """Wait until something arrives or happens, or until a time."""
@@ -144,25 +173,45 @@ class Hub:
         alarm.cancel()
 
     def _carry(self, done: Done, arrivals: Sequence[Incoming]) -> None:
-        """After the commit: receipts and answers first, then acknowledgements."""
+        """After the commit: batches to the workers; what is to be published waits for the disk."""
         self.health.turns += 1
         self.health.messages += len(arrivals)
         self._room(done)
         for predict in done.out.predictions:
             self.pool.predict(predict.worker, predict.samples)
-        self._publish(done.out)
-        for event in arrivals:
-            self._bus.ack(event)
-        for needed in done.out.needed:
-            self._uploads.need(needed)
-        self._uploads.spent(done.out.spent)
         for note in done.out.notes:
             _log.info(note)
+        if done.out.posts or arrivals:
+            self._committed.append((done.out, arrivals))
 
-    def _publish(self, out: Output) -> None:
+    async def _promise(self) -> None:
+        """Sync what was committed while the next turn runs, all turns at once, and publish it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._unsynced.wait()
+            self._unsynced.clear()
+            committed = self._take_committed()
+            await loop.run_in_executor(self._disk, self.store.sync)
+            self._publish(committed)
+
+    def _take_committed(self) -> Sequence[Committed]:
+        committed, self._committed = self._committed, []
+        return committed
+
+    def _publish(self, synced: Sequence[Committed]) -> None:
+        """Of each turn receipts and answers first, then acknowledgements, then blobs that it needs or has stored."""
+        for out, arrivals in synced:
+            self._post(out.posts)
+            for event in arrivals:
+                self._bus.ack(event)
+            for needed in out.needed:
+                self._uploads.need(needed)
+            self._uploads.spent(out.spent)
+
+    def _post(self, posts: Sequence[Post]) -> None:
         post, topic = self._bus.post, self._topic
         try:
-            for item in out.posts:
+            for item in posts:
                 post(topic(item.path, item.node), item.payload)
         except NotConnected:
             # all that matters is in the outbox and goes out again

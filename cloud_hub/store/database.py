@@ -1,9 +1,11 @@
 """The hub's database: what delivery keeps, and beside it, in the same transactions, samples, nodes and jobs."""
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import json, msgpack
@@ -13,12 +15,17 @@ from cloud_hub.store.protocol import Added, NodeRecord, SampleTotals, Verdict, W
 from cloud_hub.store.schema import migrate
 from cloud_hub.store.wanted import WantedTables
 from messages.delivery.sqlite import SqliteStore
+from messages.host.folder import FolderError
 from messages.shapes import HardSample, NodeStatus, Tensor, Value
 
 EVENT_ROWS: Final = 10_000
 """How many lines of the jobs' audit are kept."""
 
 _TRIM_EVERY: Final = 256
+
+_CHECKPOINT_PAGES: Final = 4000
+"""So many pages of 4 KB stand in the log before they go to their places: each time costs two more syncs."""
+
 _WAITING: Final = (
     "SELECT id, node, job, sample_id, dtype, shape, data, encoding, received_at FROM samples"
     " WHERE answered_at IS NULL AND "
@@ -45,6 +52,7 @@ class HubDatabase(SqliteStore, FigureTables, WantedTables):
         super().__init__(connection, quarantine_rows=quarantine_rows, dead_rows=dead_rows)
         self._events = 0
         self._samples = self._count_samples()
+        self._log_file = Path(self._sql("PRAGMA database_list").fetchone()[2] + "-wal")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -59,6 +67,22 @@ class HubDatabase(SqliteStore, FigureTables, WantedTables):
         except BaseException:
             self._samples = before
             raise
+
+    def sync_apart(self) -> None:
+        """From now on a commit survives kills at once, and a power cut when a later `sync` has returned."""
+        self._sql("PRAGMA synchronous = NORMAL")
+        self._sql(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+
+    def sync(self) -> None:
+        """Let all that was committed before survive a power cut. Any thread may call it.
+
+        Raises FolderError: then nobody knows what is on the disk, and asking again would hide it.
+        """
+        try:
+            with self._log_file.open("rb", buffering=0) as file:
+                os.fdatasync(file)
+        except OSError as error:
+            raise FolderError(f"{self._log_file}: cannot be synced: {error.strerror}") from error
 
     def latest(self) -> float:
         return max(super().latest(), float(self._sql("SELECT max(at) FROM marks").fetchone()[0] or 0.0))

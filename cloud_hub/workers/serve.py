@@ -4,10 +4,10 @@ It ends when its stdin does, even in the middle of a batch, so that a killed hub
 """
 
 import os
+import select
 import sys
 from hashlib import file_digest
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
@@ -19,9 +19,8 @@ def main() -> int:
     """Serve until stdin closes. What the user's code prints goes to stderr: stdout belongs to the hub."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    inbox: SimpleQueue[bytes] = SimpleQueue()
-    Thread(target=_listen, args=(sys.stdin.buffer, inbox), name="hear the hub", daemon=True).start()
-    order = to_worker(inbox.get())
+    Thread(target=_watch, args=(sys.stdin.fileno(),), name="watch the hub", daemon=True).start()
+    order = to_worker(_hear())
     assert isinstance(order, Load)
     try:
         predict, digest = _load(order)
@@ -31,15 +30,24 @@ def main() -> int:
         return 1
     _say(replies, Loaded(digest))
     while True:
-        batch = to_worker(inbox.get())
+        batch = to_worker(_hear())
         assert isinstance(batch, Batch)
         _say(replies, Answers(tuple(predictor.answer(predict, batch.samples))))
 
 
-def _listen(pipe: BinaryIO, inbox: "SimpleQueue[bytes]") -> None:
-    while (body := read_frame(pipe)) is not None:
-        inbox.put(body)
+def _watch(pipe: int) -> None:
+    """Wait until the hub's end of the pipe is closed, and read nothing: the main thread does, without a detour."""
+    watch = select.poll()
+    watch.register(pipe, 0)
+    watch.poll()
     os._exit(0)
+
+
+def _hear() -> bytes:
+    body = read_frame(sys.stdin.buffer)
+    if body is None:
+        os._exit(0)
+    return body
 
 
 def _load(order: Load) -> tuple[predictor.Predict, str]:

@@ -1,8 +1,11 @@
 """The hub at run time: stored, then receipted, then answered; with slow models, full disks, lost links and restarts."""
 
 import asyncio
+import errno
 import logging
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +18,7 @@ from cloud_hub.config import HubSettings, JobSettings
 from cloud_hub.store.folder import reading
 from messages import channels
 from messages.bus.memory import MemoryBroker
+from messages.host.folder import FolderError
 from messages.shapes import Classes
 from tests.support.running_hub import hub, limits, node, until
 
@@ -196,3 +200,41 @@ async def test_stopping_is_quick_and_leaves_no_worker(tmp_path: Path) -> None:
         begin = time.monotonic()
     assert time.monotonic() - begin < 2.0
     assert not running.pool.pids
+
+
+async def test_nothing_is_said_before_it_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the model has looked at the sample by then, and its answer waits for the disk too."""
+    broker, disk = MemoryBroker(), threading.Event()
+    async with hub(tmp_path, broker, settings()) as running, node(broker) as device:
+        await until(lambda: not running.pool.missing)
+        device.status()
+        await device.hear(channels.DOWN_RECEIPT)
+        sync = running.store.sync
+        monkeypatch.setattr(running.store, "sync", lambda: disk.wait(20.0) and sync())
+        sample = device.sample(5.0, "first")
+        await until(lambda: count(tmp_path, "answered_at IS NOT NULL") == 1)
+        with pytest.raises(TimeoutError):
+            await device.hear(channels.DOWN_RECEIPT, timeout_s=0.1)
+        with pytest.raises(TimeoutError):
+            await device.hear(channels.DOWN_ANSWER, timeout_s=0.1)
+        disk.set()
+        await device.done(sample)
+        assert (await device.answer()).sample_id == "first"
+
+
+async def test_a_disk_that_cannot_sync_ends_the_hub_and_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_file: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    broker = MemoryBroker()
+    with pytest.raises(FolderError, match=r"hub\.db-wal: cannot be synced: Input/output error"):
+        async with hub(tmp_path, broker, settings("")), node(broker) as device:
+            device.status()
+            await device.hear(channels.DOWN_RECEIPT)
+            monkeypatch.setattr(os, "fdatasync", broken)
+            device.sample(5.0, "first")
+            await until(lambda: all(task.get_name() != "hub" for task in asyncio.all_tasks()))
+            with pytest.raises(TimeoutError):
+                await device.hear(channels.DOWN_RECEIPT, timeout_s=0.1)

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +40,16 @@ static int copy(int fd, char *part, char *whole) {
     return 1;
 }
 
-/* Only what was written before a sync began is promised by it, so the copy is made before. */
+/* Only what was written before a sync began is promised by it, so the copy is made before. One sync after the other:
+ * an old copy must not take the place of a newer one. */
 static int keep(int fd, int (*sync)(int)) {
+    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
     char part[PATH_MAX], whole[PATH_MAX];
+    pthread_mutex_lock(&one);
     int watched = copy(fd, part, whole);
     int result = sync(fd);
     if (watched && result == 0) rename(part, whole);
+    pthread_mutex_unlock(&one);
     return result;
 }
 
