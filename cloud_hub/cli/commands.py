@@ -12,6 +12,7 @@ from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import desk, policy, tables
 from cloud_hub.cli.labels import labels
+from cloud_hub.cli.model import model
 from cloud_hub.cli.offload import calibrate, offload
 from cloud_hub.cli.output import CONFIG, FAILED, AsJson, Config, fail, print_json, print_table, read
 from cloud_hub.cli.run import serve
@@ -31,6 +32,7 @@ app.add_typer(desk.dead_letters, name="dead-letters")
 app.add_typer(desk.quarantine, name="quarantine")
 app.add_typer(desk.config, name="config")
 app.add_typer(labels, name="labels")
+app.add_typer(model, name="model")
 app.add_typer(policy.policy, name="policy")
 app.command("keys")(policy.show_keys)
 app.command()(desk.doctor)

@@ -19,23 +19,36 @@ def preparer(takes: Input, tensor: FileTensor) -> Step:
     dtype = _dtype(tensor)
     shape = _shape(takes, tensor)
     turned = takes.layout == "NCHW" and len(takes.shape) == 3
-    scale, offset = _line(takes, tensor.quantised)
-    plain = np.array_equal(scale, 1.0) and np.array_equal(offset, 0.0)
-    lowest, highest = _bounds(dtype, tensor.quantised)
-    whole = dtype.kind in "iu" and not (plain and np.can_cast(takes.dtype, dtype))
+    number = _numbers(takes, tensor.quantised, dtype)
 
     def prepare(x: Array) -> Array:
-        if not plain:
-            x = x * scale + offset
-        if whole:
-            if x.dtype.kind == "f" and np.isnan(np.minimum.reduce(x, axis=None)):
-                raise ValueError(f"the sample holds NaN, which {dtype.name} has not")
-            x = np.clip(np.rint(x), lowest, highest)
+        x = number(x)
         if turned:
             x = x.transpose(2, 0, 1)
         return np.ascontiguousarray(x, dtype).reshape(shape)
 
     return prepare
+
+
+def _numbers(takes: Input, quantised: Quantised | None, dtype: np.dtype[Any]) -> Step:
+    """The function from a sample's numbers to the tensor's."""
+    scale, offset = _line(takes, quantised)
+    plain = np.array_equal(scale, 1.0) and np.array_equal(offset, 0.0)
+    if plain and (dtype.kind not in "iu" or np.can_cast(takes.dtype, dtype)):
+        return lambda x: x
+    if dtype.kind not in "iu":
+        return lambda x: np.asarray(x * scale + offset)
+    lowest, highest = np.iinfo(dtype).min, np.iinfo(dtype).max
+
+    def whole(x: Array) -> Array:
+        if x.dtype.kind == "f" and np.isnan(np.minimum.reduce(x, axis=None)):
+            raise ValueError(f"the sample holds NaN, which {dtype.name} has not")
+        return np.asarray(np.minimum(np.maximum(np.rint(x * scale + offset), lowest), highest), dtype)
+
+    if takes.dtype != "uint8" or scale.ndim or offset.ndim:
+        return whole
+    table = whole(np.arange(256, dtype="uint8"))
+    return lambda x: np.asarray(table[x])
 
 
 def agree(said: FileTensor, found: FileTensor, what: str) -> None:
@@ -84,15 +97,6 @@ def _line(takes: Input, quantised: Quantised | None) -> tuple[Array, Array]:
     if quantised is None:
         return scale, offset
     return scale / np.float32(quantised.scale), offset / np.float32(quantised.scale) + np.float32(quantised.zero_point)
-
-
-def _bounds(dtype: np.dtype[Any], quantised: Quantised | None) -> tuple[int, int]:
-    if dtype.kind not in "iu":
-        if quantised is not None:
-            raise ValueError(f"input: {dtype.name} cannot be quantised")
-        return 0, 0
-    info = np.iinfo(dtype)
-    return int(info.min), int(info.max)
 
 
 def _said(tensor: FileTensor) -> str:

@@ -44,7 +44,7 @@ def tried(path: Path, description: Description | None = None, *, module: str = "
         form, raw = _form(path), read(path)
         about = description or described(path)
         if about is None:
-            return _plain(form, raw, path, module)
+            return _undescribed(form, raw, path, module)
         if about.format != form:
             raise ModelError(f"its description is for {about.format}")
         from edge_agent.engines.described import DescribedEngine
@@ -84,6 +84,17 @@ def described(path: Path) -> Description | None:
         raise ModelError(f"model {path}: {error}") from error
 
 
+def plain(path: Path, found: Runtime) -> Description:
+    """The description of a file that says it all by itself. Raises ModelError for another one."""
+    from edge_agent.engines.numpy_engine import NumpyRuntime
+
+    if not isinstance(found, NumpyRuntime):
+        raise _Unsaid(path)
+    takes = models.Input(dtype=cast(models.Dtype, found.input.dtype), shape=found.input.shape[1:])
+    gives = models.Classification() if found.outputs[0].shape[1] > 1 else models.Regression()
+    return Description(format=models.format_of(path), input=takes, output=gives)
+
+
 def read(path: Path) -> bytes:
     """A model file's bytes. Raises ModelError."""
     try:
@@ -117,13 +128,18 @@ def _form(path: Path) -> Format:
         raise ModelError(f'{error} or engine = "module:name"') from error
 
 
-def _plain(form: Format, raw: bytes, path: Path, module: str) -> Engine:
+def _undescribed(form: Format, raw: bytes, path: Path, module: str) -> Engine:
     """A model that needs no description, for its file says it all."""
     if form in NATIVE or module:
-        raise ModelError(f"nothing says what it takes and gives: write {models.beside(path).name} beside it")
+        raise _Unsaid(path)
     from edge_agent.engines import numpy_engine
 
     return numpy_engine.load(raw, form)[0]
+
+
+class _Unsaid(ModelError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"nothing says what it takes and gives: write {models.beside(path).name} beside it")
 
 
 def _torch(options: dict[str, Any], model: Path | None, field: str) -> Engine:

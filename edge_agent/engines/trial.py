@@ -14,12 +14,13 @@ from typing import Any
 
 from msgspec import msgpack, structs
 
-from edge_agent.engines.protocol import ModelError
+from edge_agent import plugins
+from edge_agent.engines.protocol import ModelError, Runtime
 from messages import models
 from messages.host.trial import Trial
 from messages.models import Description, Report
 
-CALLS = 9
+CALLS = 25
 
 
 def main() -> int:
@@ -61,11 +62,9 @@ def attempt(trial: Trial) -> Report:
         raw = load.read(path)
         report = Report(sha256=sha256(raw).hexdigest(), size=len(raw))
         about = trial.description or load.described(path)
-        report, runtime = _loaded(report, raw, about or _undescribed(path))
-        if about is None:
-            raise ModelError(f"nothing says what it takes and gives: write {models.beside(path).name} beside it")
-        return _used(report, runtime, about, trial)
-    except (ModelError, ValueError, RuntimeError, MemoryError) as error:
+        report, runtime = _loaded(report, raw, about or _undescribed(path), trial)
+        return _used(report, runtime, about or load.plain(path, runtime), trial)
+    except (ModelError, plugins.PluginError, ValueError, RuntimeError, MemoryError) as error:
         text = str(error) or type(error).__name__
         return structs.replace(report, reason=text if text.startswith("model ") else f"model {path}: {text}"[:500])
 
@@ -75,17 +74,19 @@ def _undescribed(path: Path) -> Description:
     return Description(format=models.format_of(path), input=models.Input(shape=()), output=models.Embedding())
 
 
-def _loaded(report: Report, raw: bytes, about: Description) -> tuple[Report, Any]:
+def _loaded(report: Report, raw: bytes, about: Description, trial: Trial) -> tuple[Report, Runtime]:
     from edge_agent.engines import load
 
+    if trial.folder:
+        sys.path.append(trial.folder)
     began = perf_counter()
-    runtime = load.runtime(raw, about, look=True)
+    runtime = load.runtime(raw, about, module=trial.module, look=True)
     spent = (perf_counter() - began) * 1e3
     report = structs.replace(report, runtime=runtime.name, load_ms=spent, input=runtime.input, outputs=runtime.outputs)
     return report, runtime
 
 
-def _used(report: Report, runtime: Any, about: Description, trial: Trial) -> Report:
+def _used(report: Report, runtime: Runtime, about: Description, trial: Trial) -> Report:
     import numpy as np
 
     from edge_agent.engines import golden

@@ -21,6 +21,7 @@ PROGRAM = "edge_agent.engines.trial"
 class Trial(Struct, frozen=True, kw_only=True):
     """What is to be tried: a model file, with its description (without one, that beside the file).
 
+    `module` ("module:name", maybe in `folder`) makes the torch module that a .safetensors file has the weights of.
     `golden` is an .npz file of the description's golden samples (without one, that beside the file, if it is there);
     `samples` one with an array x, whose results are wanted. `address_mb` bounds the process's address space; it has
     `seconds` of time, on the clock and of a processor.
@@ -28,6 +29,8 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     file: str
     description: Description | None = None
+    module: str = ""
+    folder: str = ""
     golden: str = ""
     samples: str = ""
     address_mb: Annotated[int, Meta(ge=64)] = 1024
