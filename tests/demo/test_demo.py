@@ -19,7 +19,7 @@ from tests.support.brokers import ROOT
 def test_the_demo_loses_nothing_and_answers_better_than_the_edge(tmp_path: Path) -> None:
     file, folder = tmp_path / "demo.json", tmp_path / "kept"
     done = subprocess.run(
-        [ROOT / "scripts/demo", "--samples", "300", "--storm", "9", "--json", file, "--keep", folder],
+        [ROOT / "scripts/demo", "--samples", "300", "--epochs", "20", "--storm", "9", "--json", file, "--keep", folder],
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -48,7 +48,7 @@ def lost_after_a_sample_vanished(folder: Path) -> int:
 
 @pytest.mark.timeout(150)
 def test_a_demo_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
-    command = [str(ROOT / "scripts/demo"), "--samples", "300"]
+    command = [str(ROOT / "scripts/demo"), "--samples", "300", "--epochs", "1"]
     environ = {**psutil.Process().environ(), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as demo:
         assert demo.stdout is not None

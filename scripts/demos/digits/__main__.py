@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.demos.digits.fleet import NODES, Fleet, leave
 from scripts.demos.digits.link import Link
-from scripts.demos.digits.prepare import HELD_OUT, Prepared, prepare
+from scripts.demos.digits.prepare import EPOCHS, HELD_OUT, Prepared, prepare
 from scripts.demos.digits.report import Storm, figures, progress, show
 
 CUT_S = 5.0
@@ -28,7 +28,7 @@ def main() -> int:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skerry-demo-")))
         folder.mkdir(parents=True, exist_ok=True)
         begin = time.monotonic()
-        prepared = prepare(folder, options.seed, options.samples)
+        prepared = prepare(folder, options.seed, options.samples, epochs=options.epochs)
         storm = asyncio.run(_live(folder, prepared, options))
         books = Fleet(folder).audit()
         found = figures(folder, prepared, books, storm)
@@ -44,6 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__, epilog=others)
     parser.add_argument("--seed", type=int, default=1, help="splits the data and draws the weights (default 1)")
     parser.add_argument("--samples", type=int, default=HELD_OUT, help=f"digits to classify (default {HELD_OUT})")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"how long the CNN learns (default {EPOCHS})")
     parser.add_argument("--storm", type=float, default=18.0, help="seconds over which they are dealt out (default 18)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--keep", type=Path, help="work in this empty folder and leave everything there")

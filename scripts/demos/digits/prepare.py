@@ -1,28 +1,12 @@
-"""The data and both models: a CNN for the hub, a logistic regression for the devices, a threshold between them."""
+"""The data and both models, and what the demo needs to know of them."""
 
 from pathlib import Path
 
 import numpy as np
-import torch
 from msgspec import Struct, json
-from rich.progress import Progress
-from safetensors.torch import save_file
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample
-
-from scripts.demos.digits.big import network
 
 HELD_OUT = 900
-SMALL_ROWS = 200
-SHARE = 0.2
-"""The share of samples that should be sent; the threshold comes from training rows that the small model never saw."""
-
 EPOCHS = 60
-
-MOST_MOVED = (0.21, 0.1, 0.1, 0.25, 0.25)
-"""Turn in radians, shear, change of size, and moves right and down: a pixel is a quarter, for the grid is 2 wide."""
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -33,14 +17,19 @@ class Prepared(Struct, frozen=True, kw_only=True):
     labels: tuple[int, ...]
 
 
-def prepare(folder: Path, seed: int, samples: int) -> Prepared:
+def prepare(folder: Path, seed: int, samples: int, *, epochs: int = EPOCHS) -> Prepared:
     """Train both models into `folder`, with the held-out digits as stream.npz; `samples` of them are streamed."""
+    from sklearn.datasets import load_digits  # with torch it takes seconds to import, and `--help` need not wait
+    from sklearn.model_selection import train_test_split
+
+    from scripts.demos.digits.train import big, small
+
     images, labels = load_digits(return_X_y=True)
     train, test, train_labels, test_labels = train_test_split(
         images.astype("float32"), labels, test_size=HELD_OUT, stratify=labels, random_state=seed
     )
     threshold = small(folder, train, train_labels, seed)
-    accuracy = big(folder, (train, train_labels, test, test_labels), seed)
+    accuracy = big(folder, (train, train_labels, test, test_labels), seed, epochs)
     stream = test[:samples].reshape(-1, 8, 8)
     np.savez(folder / "stream.npz", images=stream)
     prepared = Prepared(
@@ -48,51 +37,3 @@ def prepare(folder: Path, seed: int, samples: int) -> Prepared:
     )
     (folder / "prepared.json").write_bytes(json.encode(prepared))
     return prepared
-
-
-def small(folder: Path, images: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Logistic regression on 4x4 pooled pixels. Pooling is linear, so it is folded into the weights for raw pixels."""
-    pool = np.zeros((64, 16))
-    for pixel in range(64):
-        pool[pixel, pixel // 16 * 4 + pixel % 8 // 2] = 1 / 32
-    model = LogisticRegression(C=10, max_iter=5000, random_state=seed)
-    model.fit(images[:SMALL_ROWS] @ pool, labels[:SMALL_ROWS])
-    np.savez(
-        folder / "small.npz", w0=(pool @ model.coef_.T).astype("float32"), b0=model.intercept_.astype("float32"),
-        input_shape=np.array([8, 8]), input_dtype=np.array("float32"),
-    )  # fmt: skip
-    certainty = model.predict_proba(images[SMALL_ROWS:] @ pool).max(axis=1)
-    return float(np.quantile(certainty, SHARE))
-
-
-def big(folder: Path, data: tuple[np.ndarray, ...], seed: int, epochs: int = EPOCHS) -> float:
-    """A CNN; returns its accuracy on all held-out rows."""
-    torch.set_num_threads(1)  # with more they spin while they wait for each other, and crawl on a busy machine
-    torch.manual_seed(seed)
-    train, train_labels, test, test_labels = (torch.as_tensor(part) for part in data)
-    model = network()
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, epochs * -(-len(train) // 64))
-    with Progress() as progress:
-        bar = progress.add_task("training the big model", total=epochs)
-        for _ in range(epochs):
-            for rows in torch.split(torch.randperm(len(train)), 64):
-                optimizer.zero_grad()
-                loss = cross_entropy(model(_moved(train[rows])), train_labels[rows], label_smoothing=0.1)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-            progress.advance(bar)
-    save_file(model.state_dict(), folder / "cnn.safetensors")
-    with torch.no_grad():
-        return float((model.eval()(test).argmax(1) == test_labels).float().mean())
-
-
-def _moved(images: torch.Tensor) -> torch.Tensor:
-    """Each turned by up to 12 degrees, sheared and sized by up to a tenth, moved by up to a pixel, as writers do."""
-    turn, shear, size, *move = ((torch.rand(5, len(images)) * 2 - 1) * torch.tensor(MOST_MOVED)[:, None]).unbind()
-    size = 1 + size
-    top = torch.stack([turn.cos() * size, shear - turn.sin() * size, move[0]], 1)
-    bottom = torch.stack([turn.sin() * size, turn.cos() * size, move[1]], 1)
-    grid = affine_grid(torch.stack([top, bottom], 1), [len(images), 1, 8, 8], align_corners=False)
-    return grid_sample(images.reshape(-1, 1, 8, 8), grid, align_corners=False).reshape(-1, 64)

@@ -5,11 +5,8 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct, json
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from scripts.demos.digits.fleet import NODES
-from scripts.demos.digits.prepare import big, small
 from scripts.demos.policy.device import PHASES
 
 CALIBRATION: Final = 500
@@ -38,6 +35,11 @@ def prepare(folder: Path, seed: int, samples: int) -> Prepared:
 
     That has an array (phases, samples, 8, 8) for each device, `device_1` to `device_3`.
     """
+    from sklearn.datasets import load_digits  # with torch it takes seconds to import, and `--help` need not wait
+    from sklearn.model_selection import train_test_split
+
+    from scripts.demos.digits.train import big, small
+
     images, labels = load_digits(return_X_y=True)
     rest = HELD_OUT + CALIBRATION
     train, test, train_labels, test_labels = train_test_split(
