@@ -1,7 +1,12 @@
 """For all tests: a skipped test is a failure, because nobody looks at what did not run; and none is timed."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# Threads of NumPy and torch spin while they wait for each other, and crawl where other tests run: in children, too.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 settings.register_profile("skerry", deadline=None)  # a busy machine is slow, and not wrong
 settings.load_profile("skerry")

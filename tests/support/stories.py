@@ -15,8 +15,6 @@ from tests.support.ports import free_port
 
 COMMAND_S = 60.0
 STOP_S = 20.0
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Several spin while they wait for each other, and crawl where other tests run too."""
 
 
 class Story:
@@ -29,7 +27,7 @@ class Story:
         self._folder = folder
         self._background: list[tuple[Popen[bytes], Path]] = []
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-        common = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **ONE_THREAD}
+        common = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
         port = free_port()
         self._environ = {
             "cloud-hub": common | {"SKERRY_BROKER__PORT": str(port), "SKERRY_HTTP__PORT": "0"},
