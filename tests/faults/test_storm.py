@@ -203,14 +203,12 @@ async def listener(broker: RunningBroker, device: str) -> AsyncIterator[list[Def
     await task
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(240)
 async def test_the_books_close_after_sixty_faults(tmp_path: Path) -> None:
     async with mosquitto(tmp_path, nodes=DEVICES) as broker:
         await live(tmp_path, broker, samples=3000, faults=64)
 
 
-@pytest.mark.serial
 @pytest.mark.timeout(240)
 async def test_the_books_close_on_the_embedded_broker_with_a_hub_that_lacks_room(tmp_path: Path) -> None:
     """MQTT 3.1.1 is set: to find out that this broker has no other takes every new process three seconds.
