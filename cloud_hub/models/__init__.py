@@ -1,1 +1,1 @@
-"""Models for devices: `convert.py` has the forms of one made and judged; `converter.py` is the process that makes."""
+"""Models for devices: `registry.py` knows them, `files.py` keeps their files, `convert.py` makes forms of one and judges."""

@@ -52,6 +52,23 @@ FIGURES: Final = (
         ) STRICT, WITHOUT ROWID""",
 )
 
+MODELS: Final = (
+    """CREATE TABLE models (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL,
+        size INTEGER NOT NULL, description TEXT NOT NULL, lineage TEXT NOT NULL, note TEXT NOT NULL,
+        created_at INTEGER NOT NULL, UNIQUE (name, version), UNIQUE (name, digest)) STRICT""",
+    "CREATE INDEX models_digest ON models (digest)",
+    """CREATE TABLE model_metrics (
+        model INTEGER NOT NULL REFERENCES models (id), data TEXT NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+        PRIMARY KEY (model, data, name)) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE model_stages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, stage TEXT NOT NULL,
+        model INTEGER REFERENCES models (id), at INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX model_stages_of ON model_stages (name, stage)",
+    """CREATE VIEW stages_now AS SELECT name, stage, model FROM model_stages AS s
+        WHERE id = (SELECT max(id) FROM model_stages WHERE name = s.name AND stage = s.stage)""",
+)
+
 hub = Migrations("hub")
 
 
@@ -92,6 +109,13 @@ def _desired(database: Database) -> None:
 def _figures(database: Database) -> None:
     """What people say of samples, and what the nodes reported over time."""
     for statement in FIGURES:
+        database.execute(statement)
+
+
+@hub(name="0006_models")
+def _models(database: Database) -> None:
+    """The registry. A stage's last row counts: the rows before it are its history."""
+    for statement in MODELS:
         database.execute(statement)
 
 
