@@ -11,6 +11,7 @@ from msgspec import ValidationError, structs
 from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import desk, policy, tables
+from cloud_hub.cli.convert import convert_model
 from cloud_hub.cli.labels import labels
 from cloud_hub.cli.model import model
 from cloud_hub.cli.offload import calibrate, offload
@@ -33,6 +34,7 @@ app.add_typer(desk.quarantine, name="quarantine")
 app.add_typer(desk.config, name="config")
 app.add_typer(labels, name="labels")
 app.add_typer(model, name="model")
+model.command("convert")(convert_model)
 app.add_typer(policy.policy, name="policy")
 app.command("keys")(policy.show_keys)
 app.command()(desk.doctor)
