@@ -14,6 +14,7 @@ Target = Literal["tflite", "onnx"]
 if TYPE_CHECKING:
     from cloud_hub.models import convert
 
+
 def convert_model(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="dense layers (.npz), or weights (.safetensors)")],
     target: Annotated[Target, typer.Option("--for", metavar="FORMAT", help="tflite or onnx")],
