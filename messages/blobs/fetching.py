@@ -12,7 +12,7 @@ from typing import Final
 
 from messages.blobs.fetch import BadChunk, Fetch, Stage
 from messages.blobs.folder import BlobError, BlobRefused, Folder, NoRoom
-from messages.blobs.sending import rest
+from messages.blobs.sending import rest, thorough
 from messages.blobs.settings import BlobSettings
 from messages.blobs.shapes import BlobChunk
 from messages.blobs.units import BadList
@@ -92,7 +92,6 @@ class Fetching:
         if job is None:
             steps = self._in_turn(ref, self._line(peer), urls, progress)
             job = self._jobs[ref.sha256] = _Job(asyncio.create_task(steps, name=f"fetch blob {ref.sha256[:12]}"))
-            job.task.add_done_callback(lambda _task: self._jobs.pop(ref.sha256))
         job.waiters += 1
         try:
             return await asyncio.shield(job.task)
@@ -100,6 +99,7 @@ class Fetching:
             job.waiters -= 1
             if not job.waiters:
                 job.task.cancel()
+                self._jobs.pop(ref.sha256)
 
     def online(self, peer: str = "") -> None:
         """A peer ("": any) may be there again: what does not come is asked for at once."""
@@ -145,6 +145,9 @@ class Fetching:
 
     async def _in_turn(self, ref: BlobRef, line: _Line, urls: Sequence[str], progress: Progress | None) -> Path:
         async with line.turn, self._slots:
+            found = self.folder.find(ref.sha256)
+            if found is not None:
+                return found  # the one before was cancelled in its last step
             try:
                 if ref.size > self._settings.largest:
                     raise BlobRefused(f"{ref.size} bytes: at most {self._settings.largest}")
@@ -159,14 +162,14 @@ class Fetching:
     async def _fetch(self, fetch: Fetch, line: _Line, urls: Sequence[str]) -> Path:
         ref = fetch.ref
         try:
-            await asyncio.to_thread(self.folder.make_room, ref, {*self.kept(), *self._jobs})
+            await thorough(self.folder.make_room, ref, {*self.kept(), *self._jobs})
             await self._pull(line, fetch)
-            there = await asyncio.to_thread(self.folder.resume, ref, fetch.units)
+            there = await thorough(self.folder.resume, ref, fetch.units)
             for url in urls:
                 there |= await self._load(url, fetch, there)
             fetch.go_on(there)
             await self._pull(line, fetch)
-            return await asyncio.to_thread(self.folder.finish, ref, fetch.listed)
+            return await thorough(self.folder.finish, ref, fetch.listed)
         finally:
             fetch.stop()
             line.fetch = None
@@ -192,6 +195,7 @@ class Fetching:
             await rest(line.wake, wake - self._clock.now())
         if fetch.failed:
             raise BlobRefused(fetch.failed)
+        line.told(fetch.missing)
 
     async def _load(self, url: str, fetch: Fetch, there: Collection[int]) -> set[int]:
         """What a URL gives of the units that are missing: all of them, or less."""
@@ -206,7 +210,7 @@ class Fetching:
             self.folder.write(fetch.ref, fetch.units[number], data)
             found.add(number)
 
-        reason = await asyncio.to_thread(load, url, missing, keep, self._settings.ca_file)
+        reason = await thorough(load, url, missing, keep, self._settings.ca_file)
         if reason:
             _log.warning("blob %s: %s: %s; the rest comes another way", fetch.ref.sha256[:12], url, reason)
             self._refuse(key, reason)

@@ -123,7 +123,7 @@ class Folder:
         self.close(ref)
         part, file = self._path / f"{ref.sha256}{PART}", self._path / ref.sha256
         try:
-            with part.open("r+b" if part.exists() else "w+b") as content:
+            with part.open("r+b") as content:
                 content.truncate(ref.size)
                 if file_digest(content, "sha256").hexdigest() != ref.sha256:
                     part.unlink()

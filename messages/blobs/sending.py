@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from messages.blobs.folder import Folder
 from messages.blobs.serve import Serve, Turn
@@ -13,6 +13,8 @@ from messages.blobs.shapes import BlobWant
 from messages.blobs.wire import Wire
 from messages.host.clock import Clock
 from messages.shapes import BlobRef
+
+T = TypeVar("T")
 
 
 class Sending:
@@ -30,11 +32,11 @@ class Sending:
 
     async def add(self, source: Path) -> BlobRef:
         """Take a file's content in. Raises OSError, NoRoom."""
-        return await asyncio.to_thread(self.folder.add, source, self._references)
+        return await thorough(self.folder.add, source, self._references)
 
     async def put(self, data: bytes) -> BlobRef:
         """Take bytes in. Raises NoRoom."""
-        return await asyncio.to_thread(self.folder.put, data, self._references)
+        return await thorough(self.folder.put, data, self._references)
 
     def refer(self, peer: str, ref: BlobRef) -> None:
         """A peer may have a blob from now on. It is not written down: who says so says it again after a start."""
@@ -101,6 +103,16 @@ async def rest(wake: asyncio.Event, seconds: float) -> None:
             await wake.wait()
     except TimeoutError:
         return
+
+
+async def thorough(function: Callable[..., T], *arguments: Any) -> T:
+    """Run something in a thread, and wait for its end though cancelled: what comes next must not meet it."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
 
 
 def _nothing(_peer: str, _blob: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 
 from messages.blobs.shapes import MOST_RANGE
 
-TARGET_S: Final = 0.03
+TARGET_S: Final = 0.05
 """The queue that a transfer may make on a slow line."""
 
 LEAST: Final = 4_096
