@@ -7,13 +7,14 @@ from random import Random
 from cloud_hub.ingest.core import HubCore
 from cloud_hub.ingest.desired import wanted
 from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
-from cloud_hub.ingest.inference import JobSpec, Predict
+from cloud_hub.ingest.inference import JobSpec, Needed, Predict
 from cloud_hub.store.protocol import Added, Verdict
 from messages import channels
 from messages.codec import encode
 from messages.delivery.store import StoreFull
 from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Classes, HardSample
+from tests.simulation.blobs import Uploads
 from tests.simulation.devices import JOB, LATE_JOB, NAMESPACE, PACE, SIGNER, Device, FaultyStore
 from tests.simulation.hub_store import MemoryHubStore, Told
 from tests.simulation.network import Link, Network
@@ -51,6 +52,8 @@ class Cloud:
         self._wake = 0.0
         self._versions = 0
         self._backup: Told | None = None
+        self._uploads = Uploads(timeline, random, self._send)
+        self._uploads.again = self._again
         network.join("hub", Link(self._deliver, self._link))
 
     @property
@@ -64,7 +67,9 @@ class Cloud:
         """Start the process with two workers, and connect."""
         if self._core is not None:
             return
-        options = HubOptions(namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0, sign=SIGNER.sign)
+        options = HubOptions(
+            namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0, sign=SIGNER.sign, shelf=self._uploads
+        )
         stream = f"{self._random.getrandbits(40):010x}"
         core = HubCore(self.store, options, self._jobs(), stream=stream, random=self._random)
         self._core = core
@@ -121,6 +126,7 @@ class Cloud:
     def kill(self) -> None:
         """SIGKILL; the workers notice that their pipe is closed and go too."""
         self._core = None
+        self._uploads.kill()
         self._inbox.clear()
         self._network.cut("hub")
 
@@ -129,7 +135,17 @@ class Cloud:
             self._core.offline()
             self._timeline.after(self._random.uniform(0.5, 3.0), self.connect)
 
+    def _send(self, node: str, path: str, payload: bytes) -> None:
+        self._network.publish("hub", channels.CHANNELS[path].topic(NAMESPACE, node), payload, to=node)
+
+    def _again(self, needed: Needed) -> None:
+        self._deliver(channels.UP_SAMPLE.topic(NAMESPACE, needed.node), encode(needed.sample), False)
+
     def _deliver(self, topic: str, payload: bytes, retained: bool) -> None:
+        address = channels.parse(topic)
+        if address.channel is channels.UP_CHUNK:
+            self._uploads.took(address.node, payload)
+            return
         if not self._inbox:
             self._timeline.after(0.01, self._ingest)
         self._inbox.append(Arrival(topic, payload, retained))
@@ -164,8 +180,10 @@ class Cloud:
             self._timeline.after(self._random.uniform(0.1, 5.0), self.start)
             return
         for post in out.posts:
-            topic = channels.CHANNELS[post.path].topic(NAMESPACE, post.node)
-            self._network.publish("hub", topic, post.payload, to=post.node)
+            self._send(post.node, post.path, post.payload)
+        for needed in out.needed:
+            self._uploads.need(needed)
+        self._uploads.spent(out.spent)
         for predict in out.predictions:
             self._timeline.after(self._random.uniform(0.01, 0.5), partial(self._predicted, core, predict))
         self._set_alarm(core)

@@ -17,11 +17,13 @@ from messages.delivery.store import StoreFull
 from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Classes, Link, Prediction, Tensor
 from messages.signing import Signer
+from tests.simulation.blobs import Attic
 from tests.simulation.network import Link as NetworkLink
 from tests.simulation.network import Network
 from tests.simulation.timeline import Timeline
 
 NAMESPACE = "sim"
+SMALL = 16
 JOB, LATE_JOB = "digits", "letters"
 SIGNER = Signer(bytes(range(32)))
 VALUE = Classes(probs=(0.6, 0.4))
@@ -84,7 +86,8 @@ class Device:
         self._core: NodeCore | None = None
         self._jobs = {JOB: Runs(takes_policies=True)}
         self._wake = 0.0
-        self._backup: tuple[dict[str, Any], set[str]] | None = None
+        self.attic = Attic(self.store)
+        self._backup: tuple[dict[str, Any], set[str], dict[str, Any]] | None = None
         network.join(name, NetworkLink(self._deliver, self._link))
 
     @property
@@ -135,26 +138,28 @@ class Device:
 
     def back_up(self) -> None:
         """Take the backup that `restore` brings back."""
-        self._backup = (self.store.snapshot(), set(self.promised))
+        self._backup = (self.store.snapshot(), set(self.promised), dict(self.attic.files))
 
     def restore(self) -> None:
         """Kill the process and bring back an old database: what was only in the newer one is nobody's to keep."""
         if self._backup is None:
             return
         self.kill()
-        snapshot, known = self._backup
+        snapshot, known, self.attic.files = self._backup
         self.excused |= set(self.promised) - known
         self.store.restore(snapshot)
         self.restored = True
         self.place = (0, 0)
 
-    def sample(self, job: str, sample_id: str, *, kill_after_commit: bool) -> None:
-        """The model of a job is unsure of a sample."""
+    def sample(self, job: str, sample_id: str, *, size: int, kill_after_commit: bool) -> None:
+        """The model of a job is unsure of a sample; one of more than a few bytes goes as a blob."""
         if self._core is None:
             return
-        data = self._random.randbytes(16)
+        data = self._random.randbytes(size)
         seen = Observation(job=job, sample_id=sample_id, value=VALUE, offload=True, reason="hard")
-        x = Tensor(dtype="uint8", shape=(16,), data=data)
+        x = Tensor(dtype="uint8", shape=(size,), data=data)
+        if size > SMALL:
+            x = Tensor(dtype="uint8", shape=(size,), data=b"", blob=self.attic.put(data))
         prediction = self._core.observe(seen, x, self._timeline.now, self._timeline.at)
         if prediction.provisional:
             self.promised[sample_id] = (job, data)
@@ -166,6 +171,9 @@ class Device:
         if self._core is None:
             return
         self._timeline.note(self.name, "got", topic)
+        if channels.parse(topic).channel is channels.DOWN_WANT:
+            self.attic.answer(payload, lambda path, answer: self._post([Post(path, answer)]))
+            return
         taken = self._core.take(channels.parse(topic).path, payload, self._timeline.now, self._timeline.at)
         if taken is not None:
             if taken.final is not None:
@@ -210,6 +218,7 @@ class Device:
 
     def _beat(self, core: NodeCore) -> None:
         if core is self._core:
+            self.attic.sweep()
             self._post([core.beat(self._timeline.now, self._timeline.at, Link())])
             self._flush()
             self._timeline.after(60.0, lambda: self._beat(core))

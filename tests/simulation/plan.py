@@ -7,7 +7,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Sizes and chances. Times are virtual seconds; the storm lasts `storm_s`, then everything works again.
 
     `late_job` is the share of samples of a job that the hub does not run before its first restart after half of the
-    storm. The hub's policy changes `policies` times, and `hub_restores` times it forgets what it sent since a backup.
+    storm, `large` is the share of samples that go as blobs. The hub's policy changes `policies` times, and
+    `hub_restores` times it forgets what it sent since a backup.
     The last four switch a part of the protocol off, to prove that the simulator notices.
     """
 
@@ -26,6 +27,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     hub_full_disks: int = 1
     broker_restarts: int = 2
     late_job: float = 0.2
+    large: float = 0.08
     worker_death: float = 0.03
     poison: float = 0.004
     policies: int = 3

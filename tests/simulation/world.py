@@ -10,10 +10,13 @@ from messages.codec import seal
 from messages.delivery.receiver import Receiver, Verdict
 from tests.simulation.checks import Result, examine
 from tests.simulation.cloud import Cloud
-from tests.simulation.devices import JOB, LATE_JOB, Device
+from tests.simulation.devices import JOB, LATE_JOB, SMALL, Device
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 from tests.simulation.timeline import Timeline
+
+LARGE = (1_000, 70_000, 150_000)
+"""Bytes of a blob: one range, several, and several units."""
 
 
 def run(seed: int, plan: Plan | None = None) -> Result:
@@ -94,7 +97,8 @@ class World:
 
     def _sample(self, device: Device, number: int, kill: bool) -> None:
         job = LATE_JOB if self._random.random() < self.plan.late_job else JOB
-        device.sample(job, f"{device.name}-{number}", kill_after_commit=kill)
+        size = self._random.choice(LARGE) if self._random.random() < self.plan.large else SMALL
+        device.sample(job, f"{device.name}-{number}", size=size, kill_after_commit=kill)
         if not device.alive:
             self._timeline.after(self._random.uniform(0.5, 5.0), device.start)
 
