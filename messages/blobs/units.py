@@ -1,7 +1,7 @@
 """How content is cut into units, each with its SHA-256: what is verified, resumed and never sent twice.
 
 Cuts lie where eight bytes of the content say so, not at fixed places: bytes that are put in shift what follows, and
-the units after them are still the old ones. Decision 10 has the figures.
+the units after them are still the old ones. Decision 13 has the figures.
 """
 
 import struct
