@@ -2,6 +2,7 @@
 #
 #   . scripts/_env.sh            also changes to the checkout's folder and puts .venv/bin first in PATH
 #   env_ready hub dev            installs the project with these extras, if it is not there yet
+#   env_convert                  .venv-convert with what turns torch modules into .tflite and .onnx
 #   env_mosquitto                mosquitto from the system's packages
 #   env_compiler                 a C compiler, for the tests that cut the power
 #   env_systemd                  systemd-analyze, for the tests of the service file
@@ -41,6 +42,18 @@ env_compiler() {
 env_systemd() {
     command -v systemd-analyze > /dev/null && return
     _env_package systemd-analyze systemd
+}
+
+# The large converters, which fight with nobody in an environment of their own: 2 GB, minutes.
+env_convert() {
+    local python="$ROOT/.venv-convert/bin/python" stamp
+    stamp=$(sha256sum "$ROOT/configs/convert.txt" | cut -c1-16)
+    [ "$(cat "$ROOT/.venv-convert/.skerry" 2>/dev/null)" = "$stamp" ] && return
+    say "making .venv-convert, where models are converted"
+    "$(_env_python)" -m venv "$ROOT/.venv-convert" || fail "cannot make .venv-convert"
+    "$python" -m pip install --no-compile --progress-bar off "$(grep '^torch==' configs/convert.txt)" >&2 &&
+        "$python" -m pip install --no-compile --progress-bar off -r configs/convert.txt >&2 || fail "could not install the converters"
+    echo "$stamp" > "$ROOT/.venv-convert/.skerry"
 }
 
 _env_create() {

@@ -1,13 +1,12 @@
 """A clean environment with only the base install runs an agent, on every Python that we promise."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.brokers import ROOT
+from tests.support.pythons import environment
 from tests.support.small_agent import write_agent
 
 PROGRAM = """
@@ -27,27 +26,12 @@ assert not heavy, heavy
 """
 
 
-def interpreter(version: str) -> Path:
-    """A Python of this version: on the PATH, or among pyenv's."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    on_path = shutil.which(f"python{version}")
-    found = [Path(on_path)] if on_path else []
-    for python in (*found, *pyenv.glob(f"versions/{version}.*/bin/python")):
-        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return python
-    raise AssertionError(f"Python {version} is not on this machine")
-
-
 @pytest.mark.extra
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_the_base_install_runs_an_agent(version: str, tmp_path: Path) -> None:
-    python = interpreter(version)
     venv = tmp_path / "venv"
-    subprocess.run([python, "-m", "venv", venv], check=True)
-    constraints = str(ROOT / "configs/constraints.txt")
-    install = [str(venv / "bin/python"), "-m", "pip", "install", "-q", "-c", constraints, str(ROOT)]
-    subprocess.run(install, check=True, cwd=tmp_path)
+    environment(version, venv, "-c", str(ROOT / "configs/constraints.txt"), str(ROOT))
     config = write_agent(tmp_path / "agent")
     done = subprocess.run(
         [venv / "bin/python", "-c", PROGRAM, config], capture_output=True, text=True, check=False, cwd=tmp_path

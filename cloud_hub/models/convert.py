@@ -44,7 +44,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     """What is wanted: `file` for `target`, judged on `data` (an .npz file of x, and y where there are labels).
 
     `module` makes the torch module that the file has the weights of; `python` is where the converters are installed.
-    `max_drop` is in points of accuracy, or of agreement where there are no labels.
+    `max_drop` is in points of accuracy, or of agreement where there are no labels. Only forms in `only` are chosen.
     """
 
     file: Path
@@ -56,6 +56,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     python: str = sys.executable
     max_kb: float | None = None
     max_drop: float = 0.5
+    only: tuple[str, ...] = FORMS
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -94,7 +95,7 @@ def convert(wish: Wish) -> Outcome:
             else judged(Form(form=form), reports[form], truth, data.labels, before=forms[0].accuracy)
             for form in FORMS
         ]  # fmt: skip
-        best = choose(forms[1:], max_kb=wish.max_kb, max_drop=wish.max_drop)
+        best = choose([form for form in forms if form.form in wish.only], max_kb=wish.max_kb, max_drop=wish.max_drop)
         if best is None:
             return Outcome(forms=forms)
         _describe(wish.out, target, reports[best.form], data.judge, tolerance=TOLERANCE[best.form])

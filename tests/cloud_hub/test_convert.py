@@ -15,10 +15,12 @@ from cloud_hub.models import convert
 from cloud_hub.models.choose import Form, choose, same
 from cloud_hub.models.convert import ConvertError, Wish
 from edge_agent.engines import load
+from edge_agent.engines.protocol import TensorSpec
 from messages import models
 from messages.models import Classification
 from tests.support.brokers import ROOT
 from tests.support.described import FILES, digits
+from tests.support.pythons import CONVERTERS
 
 
 @pytest.fixture
@@ -115,3 +117,19 @@ def test_numbers_agree_when_they_are_about_the_same() -> None:
     assert same(truth + 0.03, truth).tolist() == [True, True, True]
     assert same(truth + np.array([[0], [9], [0]]), truth).tolist() == [True, False, True]
     assert same(np.zeros((3, 2)), truth).tolist() == [False] * 3
+
+
+@pytest.mark.extra
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("target", ["tflite", "onnx"])
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_torch_modules_are_converted_in_another_python(folder: Path, name: str, target: str) -> None:
+    source, module = str(FILES / f"{name}.safetensors"), f"tests.support.models.networks:{name}"
+    arguments = ("--module", module, "--python", str(CONVERTERS), "--data", "digits.npz", "--max-drop", "2", "--json")
+    done = hub(folder, source, "--for", target, "-o", f"m.{target}", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    before, *forms = json.loads(done.stdout)["forms"]
+    assert [(form["form"], form["reason"]) for form in forms] == [("fp32", ""), ("fp16", ""), ("int8", "")]
+    assert forms[0]["agreement"] == 1.0
+    assert all(abs(form["accuracy"] - before["accuracy"]) < 0.02 for form in forms)
+    assert load.for_file(folder / f"m.{target}").input == TensorSpec("uint8", (8, 8))
