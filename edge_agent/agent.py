@@ -124,7 +124,8 @@ class Agent:
         self, x: "np.ndarray[Any, Any]", *, job: str, sample_id: str, handed: Handed | None = None
     ) -> EdgeAnswer:
         task = self._job(job)
-        value, (offload, reason, rank, audit, low_trust) = await task.judge(x, self.link.moment)
+        value, decision = await task.judge(x, self.link.moment)
+        offload, reason = decision.offload, decision.reason
         if offload and self.settings.payload is Format.JSON and not is_finite(value):
             value = Classes(probs=())
         sent = None
@@ -132,7 +133,8 @@ class Agent:
             sent, reason = await self.blobs.aside(await task.encode(x), reason)
         seen = Observation(
             job=task.name, sample_id=self._named(sample_id), value=value, offload=sent is not None,
-            reason=reason, rank=rank, model=task.engine.digest, audit=audit, low_trust=low_trust, handed=handed,
+            reason=reason, rank=decision.rank, model=task.engine.digest, audit=decision.audit,
+            low_trust=decision.low_trust, handed=handed,
         )  # fmt: skip
         clock = self._clock
         prediction = self._core.observe(seen, sent, clock.now(), clock.at())

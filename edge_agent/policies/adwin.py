@@ -16,13 +16,14 @@ class Adwin:
     """Keeps sums of ever larger buckets of the past, and compares all ways to cut it into an older and a newer part.
 
     Memory and time grow with the logarithm of the stream's length. It looks for a change once in `clock` values, with
-    `delta` the chance of a false one. The bound is that for a spread of 1: values should be standardised.
+    `delta` the chance of a false one; both and their defaults are those of river's `drift.ADWIN`. Till it looks, values
+    only wait: it is the same what it finds then. The bound is that for a spread of 1: values should be standardised.
     """
 
     def __init__(self, *, delta: float = 0.002, clock: int = 32) -> None:
         self._delta = delta
-        self._clock = clock
-        self._ticks = 0
+        self._clock = self._left = clock
+        self._waiting: list[float] = []
         self._forget()
 
     def add(self, value: float, *, now: bool = False) -> tuple[float, float] | None:
@@ -30,14 +31,20 @@ class Adwin:
 
         `now`: look for one although it is not time yet.
         """
-        self._insert(value)
-        self._ticks += 1
-        if (self._ticks % self._clock and not now) or self._width <= _GRACE:
-            return None
-        change = self._change()
+        self._waiting.append(value)
+        self._left -= 1
+        return None if self._left and not now else self._catch_up()
+
+    def _catch_up(self) -> tuple[float, float] | None:
+        """Take in what waits, and look for a change."""
+        for value in self._waiting:
+            self._insert(value)
+        self._waiting.clear()
+        change = self._change() if self._width > _GRACE else None
         if change is not None:
-            self._ticks = 0
             self._forget()
+        if change is not None or not self._left:
+            self._left = self._clock
         return change
 
     def _forget(self) -> None:

@@ -27,8 +27,8 @@ _LEAST: Final = 50
 _NEAR: Final = 1.0
 """While an alarm holds, what lies nearer to the new world than to the old counts as shifted, from here on."""
 
-_RUN: Final = range(6, 17)
-"""So many shifted samples in a row are reason enough to look for a change at once."""
+_RUN: Final = (6, 16)
+"""From so many shifted samples in a row to so many they are reason enough to look for a change at once."""
 
 
 class Alarms:
@@ -86,9 +86,15 @@ class Shift:
 
     def add(self, signal: float, *, shifted: bool) -> None:
         """Take in one sample; with it an alarm may begin or end."""
-        self._recent += _RECENT * (shifted - self._recent)
-        self._run = self._run + 1 if shifted else 0
-        change = self._detector.add(signal, now=self._run in _RUN)
+        soon = False
+        self._recent *= 1.0 - _RECENT
+        if shifted:
+            self._recent += _RECENT
+            self._run += 1
+            soon = _RUN[0] <= self._run <= _RUN[1]
+        else:
+            self._run = 0
+        change = self._detector.add(signal, now=soon)
         if self.holds:
             self._samples += 1
             self._highest = max(self._highest, self._recent)

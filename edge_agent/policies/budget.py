@@ -5,6 +5,8 @@ from typing import Final
 GAIN: Final = 0.02
 """How far one sample moves the limit, in ranks."""
 
+_HIGHEST: Final = 1.0 + GAIN
+
 
 class Bucket:
     """Tokens, at most `burst`; of n samples, each of which puts `rate` in, no more than burst + rate * n get one."""
@@ -41,4 +43,5 @@ class Controller:
 
     def learn(self, share: float, *, sent: bool) -> None:
         """Move the limit. It is not called for a sample that something else held back, or it would run away."""
-        self.limit = min(1.0 + GAIN, max(-GAIN, self.limit + GAIN * (sent - share)))
+        limit = self.limit + GAIN * (sent - share)
+        self.limit = limit if -GAIN <= limit <= _HIGHEST else min(_HIGHEST, max(-GAIN, limit))

@@ -1,6 +1,8 @@
 """How much may be sent: the terms in force, with what has been spent of them."""
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from edge_agent.policies.budget import Bucket, Controller
 from edge_agent.policies.meter import Hours, Meter
@@ -16,7 +18,7 @@ Offline = Literal["keep", "skip"]
 """What becomes of a hard sample while the link is down: it is kept to be sent, or the edge's answer is final."""
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True):
     """When a sample came and how the link was: run time (s), wall clock (ms), and whether the link is up.
 
     `size` is what the sample would have in bytes on the link; `exchanged` is what the node has sent and received since
@@ -53,6 +55,7 @@ class Limits:
         old = None if before is None else before.terms
         same_link = old is not None and (old.bytes, old.per_s) == (terms.bytes, terms.per_s)
         self.meter: Meter | None = before.meter if before and same_link else _meter(terms)
+        self._budget = 1.0 if terms.budget is None else terms.budget
         same_budget = old is not None and (old.budget, old.bytes is None) == (terms.budget, terms.bytes is None)
         self.controller: Controller = before.controller if before and same_budget else Controller(self.share())
         self.bucket = None if terms.budget is None else Bucket(terms.burst)
@@ -62,8 +65,7 @@ class Limits:
 
     def share(self) -> float:
         """The share of samples that may be sent now: the budget, or what the bytes are enough for."""
-        budget = 1.0 if self.terms.budget is None else self.terms.budget
-        return budget if self.meter is None else min(budget, self.meter.share())
+        return self._budget if self.meter is None else min(self._budget, self.meter.share())
 
     def audits(self, share: float) -> float:
         """The share of audits: as named, but at most half of the budget, so that something is left for what is hard."""
@@ -74,11 +76,10 @@ class Limits:
         if self.meter is not None:
             self.meter.tick(moment.now, moment.exchanged, moment.size)
         if self.bucket is not None:
-            budget = self.terms.budget or 0.0
-            self.bucket.fill(budget)
+            self.bucket.fill(self._budget)
             if alarmed:
-                self._emergency.fill(max(0.0, self.terms.emergency - budget))
-        return self.share()
+                self._emergency.fill(max(0.0, self.terms.emergency - self._budget))
+        return self._budget if self.meter is None else self.share()
 
     def emergency(self) -> None:
         """The world has changed: what may be sent beyond the budget is full."""
@@ -86,9 +87,9 @@ class Limits:
 
     def wants(self, score: float, rank: float, share: float) -> bool:
         """Whether a sample is hard enough to be sent."""
-        if not self.promises:
-            return self.controller.wants(rank, share)
-        return self._least is None or score > self._least
+        if self.promises:
+            return self._least is None or score > self._least
+        return self.controller.wants(rank, share)
 
     def leave(self, share: float) -> None:
         """A sample was easy."""

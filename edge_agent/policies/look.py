@@ -1,28 +1,23 @@
 """What is seen of one sample: how much the big model may help with it, and how far it lies from what is known."""
 
-from math import isfinite, log
-from typing import Any, Final, NamedTuple
+from math import copysign, isfinite, log, nan
+from typing import Any, Final
 
 import numpy as np
 
+from edge_agent.policies.forward import Forward, forward
 from edge_agent.policies.rules import readable
 from messages.offload import features
-from messages.offload.features import Array
-from messages.offload.score import distance, scorer
+from messages.offload.score import scorer
 from messages.offload.shapes import Certainty, Network, OffloadPolicy
-from messages.shapes import Value
+from messages.shapes import Classes, Value
 
 FAR: Final = 6.0
 """No sample counts as farther away than so many standard deviations: one monster is no change of the world."""
 
-
-class Seen(NamedTuple):
-    """One sample. `problem` says why there is no score; `far` is the standardised distance, None without a gate."""
-
-    problem: str
-    score: float
-    shifted: bool
-    far: float | None
+Seen = tuple[str, float, bool, float | None]
+"""One sample: why there is no score, or ""; the score; whether it is shifted; its standardised distance, None without a
+gate."""
 
 
 class Look:
@@ -30,60 +25,42 @@ class Look:
 
     def __init__(self, policy: OffloadPolicy | None = None) -> None:
         score = Certainty() if policy is None else policy.score
-        self._score = scorer(score)
-        self._network = isinstance(score, Network)
-        self._classes = score.classes if isinstance(score, Network) else None
-        self._pool = self._shape = self._gate = self._distance = None
-        if policy is not None and policy.pool is not None:
-            self._pool, self._shape = features.pooler(policy.pool), policy.pool.shape
-        if policy is not None and policy.gate is not None:
-            self._gate, self._distance = policy.gate, distance(policy.gate)
-        self._check(policy, score)
+        network = score if isinstance(score, Network) else None
+        self._classes = None if network is None else network.classes
+        self._certainty = None if isinstance(score, Network) else scorer(score)
+        self._gate = None if policy is None else policy.gate
+        self._forward: Forward | None = None
+        if policy is not None and (network or policy.gate):
+            self._forward = forward(network, policy.gate, policy.pool)
 
-    def __call__(self, value: Any, x: Any) -> Seen:
+    def at(self, value: Any, x: Any) -> Seen:
         """Look at a result and its sample. Never raises, whatever they are."""
+        problem, score, p, away = "", 0.0, None, nan
         try:
-            pooled = self._pooled(x)
-            shifted, far = self._placed(pooled)
-            problem, score = self._judged(value, pooled)
+            result = value if type(value) is Classes else readable(value)
+            if type(result) is Classes and len(result.probs) == self._classes:
+                p = result.probs
+            else:
+                problem, score = self._read(result)
+            if self._forward is not None:
+                gain, away = self._forward(p, x)
+                if p is not None:
+                    score = gain
         except (FloatingPointError, RuntimeWarning):  # where the program made errors of NumPy's warnings
-            return Seen(features.INVALID, 0.0, self._gate is not None, None if self._gate is None else FAR)
-        return Seen(problem, score, shifted, far)
+            problem, score = features.INVALID, 0.0
+        if not isfinite(score):
+            problem, score = features.INVALID, 0.0
+        gate = self._gate
+        if gate is None:
+            return problem, score, False, None
+        if not isfinite(away):
+            return problem, score, True, FAR
+        spread = (log(away) - gate.location) / gate.scale if away > 0.0 else -FAR
+        return problem, score, away > gate.threshold, spread if abs(spread) < FAR else copysign(FAR, spread)
 
-    def _pooled(self, x: Any) -> Array | None:
-        if self._pool is None or not isinstance(x, np.ndarray) or x.shape != self._shape or x.dtype.kind not in "fiub":
-            return None
-        return self._pool(x)
-
-    def _judged(self, value: Any, pooled: Array | None) -> tuple[str, float]:
-        result = value if isinstance(value, Value) else readable(value)
-        seen = features.INVALID if result is None else features.read(result)
-        if isinstance(seen, str):
-            return seen, 0.0
-        if isinstance(seen, float):
-            return (features.INVALID, 0.0) if self._network else ("", 1.0 - seen)
-        if self._network and (len(seen) != self._classes or (self._pool is not None and pooled is None)):
-            return features.INVALID, 0.0
-        score = float(self._score(seen, pooled))
-        return ("", score) if isfinite(score) else (features.INVALID, 0.0)
-
-    def _placed(self, pooled: Array | None) -> tuple[bool, float | None]:
-        """Whether a sample is shifted, and how far it lies away. What cannot be measured lies far away."""
-        if self._gate is None or self._distance is None:
-            return False, None
-        measured = float("nan") if pooled is None else float(self._distance(pooled))
-        if not isfinite(measured):
-            return True, FAR
-        spread = (log(measured) - self._gate.location) / self._gate.scale if measured > 0.0 else -FAR
-        return measured > self._gate.threshold, min(FAR, max(-FAR, spread))
-
-    def _check(self, policy: OffloadPolicy | None, score: Certainty | Network) -> None:
-        """Call everything once on zeros of the right sizes."""
-        cells = None if self._pool is None or self._shape is None else self._pool(np.zeros(self._shape))
-        if isinstance(score, Network) and score.cells != (0 if cells is None else len(cells)) and score.cells:
-            raise ValueError(f"score: sees {score.cells} cells, the pool gives {0 if cells is None else len(cells)}")
-        if self._distance is not None:
-            if cells is None:
-                raise ValueError("gate: there is no pool")
-            if policy is not None and policy.gate is not None and policy.gate.mean.shape != cells.shape:
-                raise ValueError(f"gate: sees {policy.gate.mean.shape} cells, the pool gives {cells.shape}")
+    def _read(self, result: Value | None) -> tuple[str, float]:
+        """Why there is no score, or the score: of a certainty, for a network does not see such a result."""
+        read = features.INVALID if result is None else features.read(result)
+        if isinstance(read, str) or self._certainty is None:
+            return read if isinstance(read, str) else features.INVALID, 0.0
+        return "", 1.0 - read if isinstance(read, float) else float(self._certainty(np.array(read), None))

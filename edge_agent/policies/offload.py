@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edge_agent.policies.alarms import Alarms, Shift
 from edge_agent.policies.limits import Limits, Moment, Offline
-from edge_agent.policies.look import Look, Seen
+from edge_agent.policies.look import Look
 from edge_agent.policies.ranks import Ranks, sketch_of
 from edge_agent.policies.rules import Decision
 from messages.offload.shapes import OffloadPolicy, Terms
@@ -45,7 +45,7 @@ class Offload:
         self._look, self._ranks, self._shift = Look(), Ranks(), Shift()
         self._limits = Limits(terms, None, offline)
         self._alarmed = False
-        self._quiet = 0
+        self._quiet = _QUIET
         self._tell()
 
     def adopt(self, policy: OffloadPolicy) -> None:
@@ -92,48 +92,53 @@ class Offload:
         limits = self._limits
         share = limits.come(moment, alarmed=self._alarmed)
         audit = self._random.random() < limits.audits(share)  # before all else, so that audits are unbiased
-        seen = self._look(value, x)
-        if seen.far is not None and seen.far > self._shift.limit:
-            seen = seen._replace(shifted=True)
-        rank = 1.0 if seen.problem else self._ranks.of(seen.score)
-        self._watch(seen, rank, moment.at)
-        urgent = seen.shifted or bool(seen.problem)
-        wanted = urgent or limits.wants(seen.score, rank, share)
-        hard = urgent or (wanted and not self._is_low(seen.score))
+        problem, score, shifted, far = self._look.at(value, x)
+        rank = 1.0 if problem else self._ranks.of(score)
+        shift = self._shift
+        if far is None:
+            shift.add((rank - 0.5) * _SPREAD, shifted=rank > _OUTLYING)
+        else:
+            shifted = shifted or far > shift.limit
+            shift.add(far, shifted=shifted)
+        if shift.holds != self._alarmed or self._quiet < _QUIET:
+            self._watch(moment.at)
+        urgent = shifted or bool(problem)
+        wanted = urgent or limits.wants(score, rank, share)
+        hard = urgent or (wanted and not self._is_low(score))
         if not (hard or audit):
             if not wanted:  # else the floor holds it back
                 limits.leave(share)
             return Decision(False, "easy", rank)
-        held = limits.hold(moment, share, urgent=urgent, audit=audit, alarmed=self._alarmed and seen.shifted)
+        alarmed = self._alarmed and shifted
+        held = limits.hold(moment, share, urgent=urgent, audit=audit, alarmed=alarmed)
         if held:
-            self._doubt(seen, moment.at)
+            if alarmed:
+                self._doubt(moment.at)
             return Decision(False, held if hard else "easy", rank, low_trust=urgent or (hard and limits.promises))
-        why = seen.problem or ("shifted" if seen.shifted else "hard" if hard else "audit")
+        why = problem or ("shifted" if shifted else "hard" if hard else "audit")
         return Decision(True, why, 1.0 if urgent else rank, audit=audit)
 
     def _is_low(self, score: float) -> bool:
         floor = None if self.policy is None else self.policy.floor
         return floor is not None and score <= floor and not self._limits.promises
 
-    def _watch(self, seen: Seen, rank: float, at: int) -> None:
-        """Raise an alarm when the world changes, and end it when it is back."""
-        signal = (rank - 0.5) * _SPREAD if seen.far is None else seen.far
-        self._shift.add(signal, shifted=rank > _OUTLYING if seen.far is None else seen.shifted)
-        self._quiet += 1
-        if self._shift.holds and not self._alarmed:
+    def _watch(self, at: int) -> None:
+        """Raise an alarm when the world has changed, and end it when it is back."""
+        held, self._alarmed = self._alarmed, self._shift.holds
+        self._quiet = min(_QUIET, self._quiet + 1)
+        if self._alarmed and not held:
             self._limits.emergency()
             self._alarms.begin("shift", "samples differ from those of calibration", at)
-        elif self._alarmed and not self._shift.holds:
+        elif held and not self._alarmed:
+            self._quiet = _QUIET
             self._alarms.end("shift", at)
-        if self._quiet == _QUIET or self._alarmed > self._shift.holds:
+        if self._quiet == _QUIET:
             self._alarms.end("over budget", at)
-        self._alarmed = self._shift.holds
 
-    def _doubt(self, seen: Seen, at: int) -> None:
-        """A sample was held back."""
-        if seen.shifted and self._alarmed:
-            self._quiet = 0
-            self._alarms.begin("over budget", "samples differ, and not all of them may be sent", at)
+    def _doubt(self, at: int) -> None:
+        """A shifted sample was held back."""
+        self._quiet = 0
+        self._alarms.begin("over budget", "samples differ, and not all of them may be sent", at)
 
     def _tell(self) -> None:
         promise = None if self.policy is None else self.policy.promise

@@ -22,7 +22,9 @@ class Ranks:
     def of(self, score: float) -> float:
         """The rank of a finite score, which is then remembered where there is no sketch."""
         known = self._sorted
-        places = bisect_left(known, score) + bisect_right(known, score)
+        left = bisect_left(known, score)
+        tied = left < len(known) and known[left] == score
+        places = left + (bisect_right(known, score, left) if tied else left)
         if self._recent is None:
             return 0.5 * places / len(known)
         rank = 0.5 * (places + 1) / (len(known) + 1)

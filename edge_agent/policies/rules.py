@@ -7,7 +7,9 @@ hard, and the reason says so. Each function here takes the rule's parameters and
 from collections.abc import Callable
 from math import inf, isfinite, log
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from edge_agent.values import as_boxes, as_value
 from messages.shapes import Boxes, Classes, Scalar, Value
@@ -18,7 +20,7 @@ _SUM_TOLERANCE = 0.05
 _P_TOLERANCE = 1e-6
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """What to do with a sample. `rank` orders the samples that are sent: larger is worth more, from 0 to 1.
 
     `audit`: it belongs to the share that chance alone picks. `low_trust`: the edge's answer is doubtful, and stays.

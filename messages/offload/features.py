@@ -1,4 +1,4 @@
-"""What a score looks at: numbers of the edge model's result and of the sample, for one sample or for a batch."""
+"""What a score looks at: numbers of the edge model's result and of the sample."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -29,10 +29,12 @@ _SUM_TOLERANCE: Final = 0.05
 """Probabilities of an int8 model are multiples of 1/256, so ten classes may be 0.04 away from one; logits are not."""
 
 _P_TOLERANCE: Final = 1e-6
-_TINY: Final = 1e-6
+
+TINY: Final = 1e-6
+"""Probabilities below this have its logarithm."""
 
 
-def read(value: Value) -> Array | float | str:
+def read(value: Value) -> tuple[float, ...] | float | str:
     """A result's probabilities (classes,), or its one confidence in [0, 1], or the reason why it has neither.
 
     Boxes have the mean of their scores.
@@ -46,11 +48,16 @@ def read(value: Value) -> Array | float | str:
     return NO_CONFIDENCE if value.confidence is None else _mean([value.confidence])
 
 
+def are_probabilities(total: float, least: float, most: float) -> bool:
+    """Whether numbers from `least` to `most` with this sum are such; not where one of them is NaN, for then it is."""
+    return abs(total - 1.0) <= _SUM_TOLERANCE and least >= -_P_TOLERANCE and most <= 1.0 + _P_TOLERANCE
+
+
 def scaled(p: Array, temperature: float) -> Array:
     """Probabilities (..., classes) as if the logits had been divided by `temperature`."""
     if temperature == 1.0:
         return p
-    logits = np.log(np.maximum(p, _TINY)) / temperature
+    logits = np.log(np.maximum(p, TINY)) / temperature
     powers = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
     out: Array = powers / np.add.reduce(powers, axis=-1, keepdims=True)
     return out
@@ -58,7 +65,7 @@ def scaled(p: Array, temperature: float) -> Array:
 
 def entropy(p: Array) -> Array:
     """Entropy of probabilities (..., classes) over that of chance: from 0, certain, to 1. Needs two classes."""
-    out: Array = -np.add.reduce(p * np.log(np.maximum(p, _TINY)), axis=-1) / np.log(p.shape[-1])
+    out: Array = -np.add.reduce(p * np.log(np.maximum(p, TINY)), axis=-1) / np.log(p.shape[-1])
     return out
 
 
@@ -71,7 +78,7 @@ def of_classes(p: Array) -> list[Array]:
     ordered.sort(axis=-1)
     parts = [ordered[..., -TOP:], ordered[..., -1:] - ordered[..., -2:-1]]
     if p.shape[-1] <= MOST_CLASSES:
-        parts += [p, np.log(np.maximum(p, _TINY))]
+        parts += [p, np.log(np.maximum(p, TINY))]
     return parts
 
 
@@ -80,8 +87,8 @@ def width(classes: int) -> int:
     return min(TOP, classes) + 1 + (2 * classes if classes <= MOST_CLASSES else 0)
 
 
-def pooler(pool: Pool) -> Callable[[Array], Array]:
-    """A function from samples (..., *shape) to averages (..., cells), in float32.
+def averages(pool: Pool) -> tuple[Array, Array]:
+    """Two matrices: a sample as (rows, others) between them is its averages, `left @ x @ right`, in float32.
 
     Raises ValueError when shape and grid do not fit each other.
     """
@@ -89,21 +96,24 @@ def pooler(pool: Pool) -> Callable[[Array], Array]:
         raise ValueError(f"pool: shape {pool.shape} and grid {pool.grid}: 1 to {MOST_AXES} sizes each")
     if any(not 1 <= cells <= size for size, cells in zip(pool.shape, pool.grid, strict=True)):
         raise ValueError(f"pool: grid {pool.grid} does not fit into shape {pool.shape}")
-    left, *others = map(_averages, pool.shape, pool.grid)
-    axes, rows, right = len(pool.shape), pool.shape[0], reduce(np.kron, others, np.ones((1, 1), dtype=np.float32))
-    left = left.T.copy()
+    left, *others = map(_along, pool.shape, pool.grid)
+    return left.T.copy(), reduce(np.kron, others, np.ones((1, 1), dtype=np.float32))
+
+
+def pooler(pool: Pool) -> Callable[[Array], Array]:
+    """A function from samples (..., *shape) to averages (..., cells), in float32. Raises ValueError as `averages`."""
+    left, right = averages(pool)
 
     def pooled(x: Array) -> Array:
-        lead = x.shape[: x.ndim - axes]
-        columns = np.asarray(x, dtype=np.float32).reshape(*lead, rows, -1).dot(right)
-        cells = np.matmul(left, columns) if lead else left.dot(columns)
-        out: Array = cells.reshape(*lead, -1)
+        lead = x.shape[: x.ndim - len(pool.shape)]
+        columns = np.asarray(x, dtype=np.float32).reshape(*lead, pool.shape[0], -1).dot(right)
+        out: Array = np.matmul(left, columns).reshape(*lead, -1)
         return out
 
     return pooled
 
 
-def _averages(size: int, cells: int) -> Array:
+def _along(size: int, cells: int) -> Array:
     """(size, cells): column j averages the j-th of `cells` parts that share an axis as evenly as may be."""
     edges = np.linspace(0.0, size, cells + 1)
     left, right = np.arange(size)[:, None], np.arange(1, size + 1)[:, None]
@@ -112,13 +122,12 @@ def _averages(size: int, cells: int) -> Array:
     return out
 
 
-def _probabilities(probs: tuple[float, ...]) -> Array | str:
+def _probabilities(probs: tuple[float, ...]) -> tuple[float, ...] | str:
     if not probs:
         return INVALID
-    # the sum comes first: it is NaN where one is, which min and max may pass over
-    if not (abs(sum(probs) - 1.0) <= _SUM_TOLERANCE and min(probs) >= -_P_TOLERANCE and max(probs) <= 1 + _P_TOLERANCE):
+    if not are_probabilities(sum(probs), min(probs), max(probs)):
         return INVALID
-    return ONE_CLASS if len(probs) == 1 else np.array(probs)
+    return ONE_CLASS if len(probs) == 1 else probs
 
 
 def _mean(scores: list[float]) -> float | str:

@@ -1,8 +1,11 @@
-"""Scores and distances as functions, made once from their shapes; hub and agent compute the very same."""
+"""Scores and distances as functions, made once from their shapes.
+
+An agent computes networks and distances of one sample its own way, `edge_agent.policies.forward`: the same to
+rounding.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from math import exp, sqrt, tanh
 from typing import Any, Final
 
 import numpy as np
@@ -29,16 +32,21 @@ def scorer(score: Score) -> Scorer:
 
 def distance(gate: Gate) -> Callable[[Array], Any]:
     """From pooled samples (..., cells) to Mahalanobis distances (...). Raises ValueError when it does not fit."""
-    mean, whiten = _matrix(gate.mean, 1, "gate.mean"), _matrix(gate.whiten, 2, "gate.whiten")
-    if mean.shape != whiten.shape[:1]:
-        raise ValueError(f"gate: mean {mean.shape}, whiten {whiten.shape}")
-    offset = mean.dot(whiten)
+    whiten, offset = whitening(gate)
 
     def far(pooled: Array) -> Any:
         moved = pooled.dot(whiten) - offset
-        return sqrt(moved.dot(moved)) if moved.ndim == 1 else np.sqrt(np.add.reduce(moved * moved, axis=-1))
+        return np.sqrt(np.add.reduce(moved * moved, axis=-1))
 
     return far
+
+
+def whitening(gate: Gate) -> tuple[Array, Array]:
+    """What pooled samples are multiplied by (cells, parts), and what is then taken off (parts,). Raises ValueError."""
+    mean, whiten = _matrix(gate.mean, 1, "gate.mean"), _matrix(gate.whiten, 2, "gate.whiten")
+    if mean.shape != whiten.shape[:1]:
+        raise ValueError(f"gate: mean {mean.shape}, whiten {whiten.shape}")
+    return whiten, mean.dot(whiten)
 
 
 def _margin(temperature: float, p: Array, _: Array | None) -> Any:
@@ -58,7 +66,7 @@ _RULES: Final = {"margin": _margin, "max_probability": _max_probability, "entrop
 
 
 def _network(score: Network) -> Scorer:
-    *hidden, (last, last_bias) = _layers(score)
+    *hidden, (last, last_bias) = layers(score)
 
     def gain(p: Array, pooled: Array | None) -> Any:
         parts = features.of_classes(p)
@@ -81,27 +89,25 @@ def _network(score: Network) -> Scorer:
 
 def _logistic(logits: Array) -> Any:
     """By way of the hyperbolic tangent, which overflows nowhere."""
-    return 0.5 + 0.5 * (np.tanh(0.5 * logits) if logits.ndim else tanh(0.5 * logits.item()))
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)
 
 
 def _agreed(logits: Array, p: Array) -> Any:
     """What a second opinion, logits (..., classes), gives the class that the first holds most likely."""
-    chosen = p.argmax(axis=-1)
-    if logits.ndim == 1 and len(logits) <= features.MOST_CLASSES:  # so few are faster without NumPy
-        few = logits.tolist()
-        highest = max(few)
-        return exp(few[chosen] - highest) / sum([exp(logit - highest) for logit in few])
     powers = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
-    power = powers.item(chosen) if powers.ndim == 1 else powers[np.arange(len(powers)), chosen]
-    return power / np.add.reduce(powers, axis=-1)
+    chosen = np.take_along_axis(powers, p.argmax(axis=-1)[..., None], axis=-1)
+    return chosen[..., 0] / np.add.reduce(powers, axis=-1)
 
 
 _ZERO: Final = np.float32(0.0)
 
 
-def _layers(score: Network) -> list[tuple[Array, Array]]:
+def layers(score: Network) -> list[tuple[Array, Array]]:
+    """Weights and biases, the first layer first. Raises ValueError that names what does not fit."""
     if not score.layers:
         raise ValueError("layers: at least one")
+    if score.classes < 2:
+        raise ValueError(f"classes: {score.classes}, at least 2")
     found, inputs = [], features.width(score.classes) + score.cells
     for number, layer in enumerate(score.layers):
         weights, bias = (

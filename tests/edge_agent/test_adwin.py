@@ -21,8 +21,7 @@ def test_the_alarms_are_rivers(seed: int) -> None:
         oracle.update(value)
         if oracle.drift_detected:
             wanted.append(number)
-    assert len(found) == len(wanted)
-    assert all(abs(a - b) <= CLOCK for a, b in zip(found, wanted, strict=True))
+    assert found == wanted
 
 
 def test_a_change_says_how_the_mean_changed() -> None:

@@ -292,7 +292,9 @@ def test_a_network_sees_only_as_many_classes_as_it_was_fitted_for() -> None:
     policy = offload(network(), budget=1.0)
     assert one(policy, Classes(probs=(0.5, 0.5))).reason == "invalid"
     assert one(policy, Scalar(scalar=1.0, confidence=0.9)).reason == "invalid"
-    assert one(policy, Classes(probs=(0.5, 0.4, 0.1)), NEAR).reason == "hard"
+    decision = one(policy, Classes(probs=(0.5, 0.4, 0.1)), NEAR)
+    assert decision.reason == "hard"
+    assert one(policy, [0.5, 0.4, 0.1], NEAR) == one(policy, np.array([0.5, 0.4, 0.1]), NEAR) == decision
 
 
 def test_the_same_seed_decides_alike() -> None:

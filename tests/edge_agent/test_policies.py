@@ -62,7 +62,9 @@ def test_no_input_makes_a_rule_raise_or_fail_open(rule, junk) -> None:
 
 def test_threshold_takes_the_mean_score_of_the_boxes() -> None:
     assert not threshold(0.5)(boxes(0.9, 0.3)).offload
-    assert tuple(threshold(0.7)(boxes(0.9, 0.3)))[:3] == (True, "low score", pytest.approx(0.4))
+    low = threshold(0.7)(boxes(0.9, 0.3))
+    assert (low.offload, low.reason) == (True, "low score")
+    assert low.rank == pytest.approx(0.4)
     rows: Any = [[0, 0, 1, 1, 0.9, 3]]
     assert not threshold(0.5)(rows).offload
 
@@ -146,11 +148,8 @@ IBT = [
 @pytest.mark.parametrize(("image", "box", "scores", "hard"), IBT)
 def test_ibt_counts_the_boxes_that_score_low(image: float, box: float, scores: tuple[float, ...], hard: bool) -> None:
     decision = ibt(str(image), box)(boxes(*scores))
-    assert tuple(decision)[:3] == (
-        hard,
-        "low boxes" if hard else "easy",
-        pytest.approx(1.0 - sum(scores) / len(scores)),
-    )
+    assert (decision.offload, decision.reason) == (hard, "low boxes" if hard else "easy")
+    assert decision.rank == pytest.approx(1.0 - sum(scores) / len(scores))
 
 
 def test_ibt_never_fails_open() -> None:
