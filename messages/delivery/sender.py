@@ -87,6 +87,7 @@ class Sender:
         for row in self._store.windowed(self._peer):
             flight = known.get(row.id, Flight(row))
             flight.row = row
+            flight.tries = min(flight.tries, 1)  # what a transaction that failed sent was never published
             self._flights.add(flight)
         self._next_due, self._more = 0.0, True
         self._ended.clear()

@@ -69,6 +69,20 @@ def test_others_pass_a_row_whose_receipt_is_late_for_eight_windows() -> None:
     assert sent(box.due(0.1)) == ["s.32", "s.33", "s.34", "s.35"]
 
 
+def test_a_transaction_that_failed_was_no_try_and_makes_no_row_leave_the_window() -> None:
+    box = online()
+    box.put(50)
+    got = sent(box.due())
+    while later := [event_id for event_id in got if event_id != "s.0"]:
+        box.settle(receipt(*later))
+        got = sent(box.due(0.1))
+    for minutes in range(10):
+        assert sent(box.due(100.0 + 100.0 * minutes)) == ["s.0"]
+        box.sender.reload()
+    box.sender.online()
+    assert sent(box.due(2000.0)) == ["s.0"]
+
+
 def test_credit_bounds_what_is_in_flight() -> None:
     box = online()
     box.put(20)
