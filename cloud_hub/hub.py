@@ -18,12 +18,13 @@ from random import Random
 
 from msgspec import structs
 
-from cloud_hub import config, keys
+from cloud_hub import config
 from cloud_hub.config import HubSettings
 from cloud_hub.health import Health
 from cloud_hub.ingest.core import HubCore
 from cloud_hub.ingest.exchange import Arrival, Output, Post
 from cloud_hub.ingest.inference import Needed
+from cloud_hub.keys import Keyring
 from cloud_hub.offload.again import Again
 from cloud_hub.store.database import HubDatabase
 from cloud_hub.turns import Done, Step, Turns
@@ -63,7 +64,7 @@ class Hub:
         wire = BusWire(bus, self._clock, namespace=settings.namespace, form=settings.payload)
         self.blobs = Blobs(data / "blobs", wire, self._clock, settings=settings.blobs, random=Random())
         self._uploads = Uploads(self.blobs, self._take_again)
-        options = structs.replace(config.options(settings), sign=keys.release_key(data).sign, shelf=self._uploads)
+        options = structs.replace(config.options(settings), keys=Keyring(data).now, shelf=self._uploads)
         self._core = HubCore(store, options, config.job_specs(settings), stream=os.urandom(6).hex(), random=Random())
         self._turns = Turns(store, self._core, self._clock, folder=data, limits=settings.limits)
         self.pool = Pool(settings.jobs, str(folder), tell=self._hear, random=Random())

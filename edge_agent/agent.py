@@ -203,8 +203,9 @@ class Agent:
         self._clock = Clock(store.latest())
         self._stream = os.urandom(6).hex()
         options = NodeOptions(
-            node=settings.node, version=naming.version(), form=settings.payload, beat_s=settings.beat_s,
-            pace=settings.pace, caps=settings.outbox.caps, keys=config.trusted(settings, self._config_file),
+            node=settings.node, namespace=settings.namespace, version=naming.version(), form=settings.payload,
+            beat_s=settings.beat_s, pace=settings.pace, caps=settings.outbox.caps,
+            keys=config.trusted(settings, self._config_file), roots=config.roots(settings, self._config_file),
         )  # fmt: skip
         self._core = NodeCore(store, options, stream=self._stream, random=Random())
         self._core.releases = {name: job.engine.digest for name, job in self._jobs.items()}

@@ -1,5 +1,6 @@
 """agent.toml as frozen structs: what may stand there, what it means, and what it is when it does not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -105,10 +106,20 @@ class AppsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class TrustSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may say what this node runs: public keys as `cloud-hub keys` prints them, here or a line each in a file."""
+    """Who may say what this node runs: public keys as `cloud-hub keys` prints them, here or a line each in a file.
 
+    A hub whose release key a root vouches for is known by its root: then nothing is to be changed here when the hub's
+    key is another one day.
+    """
+
+    root: tuple[str, ...] = ()
+    root_file: str = ""
     keys: tuple[str, ...] = ()
     keys_file: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.root or self.root_file) and (self.keys or self.keys_file):
+            raise ValueError("root: with a root the release keys come from the hub: leave keys and keys_file out")
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,19 +158,29 @@ def load(path: Path) -> AgentSettings:
     settings = read(path, AgentSettings)
     check(settings)
     trusted(settings, path)
+    roots(settings, path)
     return settings
 
 
 def trusted(settings: AgentSettings, config_file: Path) -> tuple[PublicKey, ...]:
-    """The keys that may sign what this node runs. Raises ConfigError."""
-    lines = [(f"trust.keys[{number}]", text) for number, text in enumerate(settings.trust.keys)]
-    if settings.trust.keys_file:
-        file = beside(config_file, settings.trust.keys_file)
+    """The release keys that count where no root is trusted. Raises ConfigError."""
+    return _keys("keys", settings.trust.keys, settings.trust.keys_file, config_file)
+
+
+def roots(settings: AgentSettings, config_file: Path) -> tuple[PublicKey, ...]:
+    """The root keys, whose key lists say which release keys count. Raises ConfigError."""
+    return _keys("root", settings.trust.root, settings.trust.root_file, config_file)
+
+
+def _keys(field: str, texts: Sequence[str], file_name: str, config_file: Path) -> tuple[PublicKey, ...]:
+    lines = [(f"trust.{field}[{number}]", text) for number, text in enumerate(texts)]
+    if file_name:
+        file = beside(config_file, file_name)
         try:
-            texts = file.read_text().splitlines()
+            found = file.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"trust.keys_file: {file} cannot be read: {error}") from error
-        lines += [(f"{file}:{n}", text) for n, text in enumerate(texts, 1) if text.strip() and text[0] != "#"]
+            raise ConfigError(f"trust.{field}_file: {file} cannot be read: {error}") from error
+        lines += [(f"{file}:{n}", text) for n, text in enumerate(found, 1) if text.strip() and text[0] != "#"]
     try:
         return tuple(public_key(text, place) for place, text in lines)
     except BadKey as error:

@@ -182,6 +182,7 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
     `streams` are the outbox streams that still have rows, `releases` maps each job to its running model's digest.
     `desired` is the place (epoch, seq) of the last desired state that was accepted, `refusal` why the last one was not,
     or not all of it. `policies` maps each job that takes policies to the digest of the one that it has ("": none yet).
+    `key_epoch` is that of its key list (0: none has come yet; null: it trusts fixed keys, and takes none).
     """
 
     state: Literal["online", "offline"]
@@ -196,6 +197,7 @@ class NodeStatus(Envelope, frozen=True, kw_only=True):
     desired: tuple[Natural, Natural] = (0, 0)
     refusal: str = ""
     policies: dict[str, str] = {}
+    key_epoch: Natural | None = None
 
 
 class Alarm(Struct, frozen=True, kw_only=True):
@@ -286,9 +288,12 @@ class Desired(Envelope, frozen=True, kw_only=True):
     """A node's desired state: `state` is a DesiredState in MessagePack, and just these bytes are signed.
 
     `documents` are those that are small enough to travel along, by their digests. One valid signature of a key that
-    the node trusts is enough. Natural key: (node, epoch, seq).
+    the node trusts is enough. `key_list` is a KeyList (see `messages/signing.py`) with a root's signatures, for a node
+    that has an older one. Natural key: (node, epoch, seq).
     """
 
     state: bytes
     signatures: Annotated[tuple[Signature, ...], Meta(max_length=8)]
     documents: dict[str, bytes] = {}
+    key_list: bytes = b""
+    key_signatures: Annotated[tuple[Signature, ...], Meta(max_length=8)] = ()

@@ -12,6 +12,7 @@ from cloud_hub.broker.child import BrokerFailed
 from cloud_hub.broker.files import write_broker_files
 from cloud_hub.cli import desk, policy, tables
 from cloud_hub.cli.convert import convert_model
+from cloud_hub.cli.keys import keys
 from cloud_hub.cli.labels import labels
 from cloud_hub.cli.model import model
 from cloud_hub.cli.offload import calibrate, offload
@@ -36,7 +37,7 @@ app.add_typer(labels, name="labels")
 app.add_typer(model, name="model")
 model.command("convert")(convert_model)
 app.add_typer(policy.policy, name="policy")
-app.command("keys")(policy.show_keys)
+app.add_typer(keys, name="keys")
 app.command()(desk.doctor)
 app.command()(desk.check_plugin)
 app.command()(desk.samples)

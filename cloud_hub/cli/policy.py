@@ -1,4 +1,4 @@
-"""`cloud-hub policy` and `cloud-hub keys`: what nodes should run, and the key by which they know the hub."""
+"""`cloud-hub policy`: what decides on the nodes which samples are sent, and how far they are with it."""
 
 import os
 import sqlite3
@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from msgspec import Struct, ValidationError, convert, json, structs
 
-from cloud_hub import keys
 from cloud_hub.cli.output import USAGE, AsJson, Config, fail, print_json, print_table, read, told
 from cloud_hub.config import load
 from cloud_hub.ingest.desired import wanted
@@ -46,14 +45,6 @@ class Shown(Struct, frozen=True):
     set_at: int
     digest: str
     nodes: tuple[NodeRow, ...]
-
-
-def show_keys(config: Config, as_json: AsJson = False) -> None:
-    """The line for agent.toml by which nodes know this hub; the key is made when there is none."""
-    logs.set_up(os.environ)
-    with told():
-        signer = keys.release_key(Path(load(config).data_dir))
-    print_json({"keys": [str(signer.public)]}) if as_json else typer.echo(keys.line(signer))
 
 
 @policy.command("set")

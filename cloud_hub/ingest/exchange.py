@@ -13,8 +13,17 @@ from messages.delivery.sender import Pace
 from messages.shapes import Signature
 
 
+class SigningKeys(Struct, frozen=True, kw_only=True):
+    """What a hub signs with, and the root's encoded KeyList that vouches for it; `epoch` is 0 without a root."""
+
+    sign: Callable[[bytes], Signature]
+    epoch: int = 0
+    key_list: bytes = b""
+    signatures: tuple[Signature, ...] = ()
+
+
 class HubOptions(Struct, frozen=True, kw_only=True):
-    """How the hub sends, and signs what nodes should run (without `sign` it never says what).
+    """How the hub sends, and with what it signs now what nodes should run (without `keys` it never says what).
 
     `credit` is what one node may have in flight, `budget` what all nodes together may; `caps` bound the answers that
     wait for nodes; the blobs of samples come from the `shelf`.
@@ -27,7 +36,7 @@ class HubOptions(Struct, frozen=True, kw_only=True):
     budget: int = 8192
     retry_s: float = 10.0
     caps: Mapping[Kind, Caps] = {}
-    sign: Callable[[bytes], Signature] | None = None
+    keys: Callable[[], SigningKeys] | None = None
     shelf: Shelf = NoShelf()
 
 

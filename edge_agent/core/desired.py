@@ -1,16 +1,17 @@
 """What the hub wants this node to run: believed only when it is signed for it, and newer than what it has.
 
 What was accepted is stored, with its place (epoch, seq), before it is used, and read again at the next start. A place
-never goes back, so an old state that is played again changes nothing.
+never goes back, so an old state that is played again changes nothing. No clock has a say in it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from msgspec import Struct, msgpack
 
-from messages import channels, signing
+from edge_agent.core.trust import Trust
+from messages import channels
 from messages.channels import HUB
 from messages.codec import BadPayload, decode
 from messages.delivery.rows import Entry, Outcome, split_id
@@ -27,7 +28,6 @@ from messages.shapes import (
     Envelope,
     Refusal,
 )
-from messages.signing import PublicKey
 
 MAX_MESSAGE: Final = 200_000
 """Bytes of a whole message: documents and state, a third more as text, and names."""
@@ -79,12 +79,12 @@ class _Offer(Struct, frozen=True):
 
 
 class DesiredNode:
-    """One node's side of its desired state. `keys` are those that it trusts."""
+    """One node's side of its desired state."""
 
-    def __init__(self, store: Store, node: str, keys: Sequence[PublicKey]) -> None:
+    def __init__(self, store: Store, node: str, trust: Trust) -> None:
         self._store = store
         self._node = node
-        self._keys = {key.id: key for key in keys}
+        self._trust = trust
         self._jobs: Mapping[str, Adopter] = {}
         self._policies: dict[str, str] = {}
         self._ratchet = msgpack.decode(store.kept(_RATCHET) or msgpack.encode(Ratchet()), type=Ratchet)
@@ -99,9 +99,10 @@ class DesiredNode:
         return problem
 
     def told(self) -> dict[str, Any]:
-        """What the node's status says of it: its fields desired, refusal and policies."""
+        """What the node's status says of it: its fields desired, refusal, policies and key_epoch."""
         takes = {job: self._policies.get(job, "") for job, adopter in self._jobs.items() if adopter.takes_policies}
-        return {"desired": self._ratchet.place, "refusal": self._refusal[:200], "policies": takes}
+        told = {"desired": self._ratchet.place, "refusal": self._refusal[:200], "policies": takes}
+        return told | {"key_epoch": self._trust.epoch}
 
     def take_news(self) -> bool:
         """Whether `told` says something else since the last call."""
@@ -132,6 +133,9 @@ class DesiredNode:
         """Returns what was refused of a state that was accepted. Raises BadPayload, StoreFull."""
         desired, state = self._read(payload)
         content, place = sha256(desired.state).digest(), (state.epoch, state.seq)
+        misplaced = self._trust.misplaced(state.epoch)
+        if misplaced:
+            raise BadPayload(misplaced)
         if place < self._ratchet.place:
             raise BadPayload(f"{STALE}{_said(place)} is older than {_said(self._ratchet.place)}, which this node has")
         if place == self._ratchet.place:
@@ -154,7 +158,7 @@ class DesiredNode:
         return self._refusal
 
     def _read(self, payload: bytes) -> tuple[Desired, DesiredState]:
-        """In this order: size, signature, shape, node. Raises BadPayload."""
+        """In this order: size, key list, signature, shape, node. Raises BadPayload, BadKey, StoreFull."""
         if len(payload) > MAX_MESSAGE:
             raise BadPayload(f"{len(payload)} bytes: at most {MAX_MESSAGE}")
         desired = decode(Desired, payload)
@@ -163,7 +167,8 @@ class DesiredNode:
             raise BadPayload(
                 f"state of {len(desired.state)} and documents of {size} bytes: at most {MAX_STATE} and {MAX_DOCUMENTS}"
             )
-        problem = signing.problem(desired.state, desired.signatures, self._keys)
+        self._trust.learn(desired)
+        problem = self._trust.unsigned(desired)
         if problem:
             raise BadPayload(problem)
         state = decode(DesiredState, desired.state)

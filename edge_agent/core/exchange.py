@@ -17,15 +17,20 @@ from messages.signing import PublicKey
 
 
 class NodeOptions(Struct, frozen=True, kw_only=True):
-    """Who the node is, how it sends, and whose signature counts. `caps` bounds the outbox by kind."""
+    """Who the node is, how it sends, and whose signature counts. `caps` bounds the outbox by kind.
+
+    With `roots` the key lists that they sign say which keys count, and `keys` do not.
+    """
 
     node: str
+    namespace: str = "default"
     version: str = ""
     form: Format = Format.MSGPACK
     beat_s: float = 30.0
     pace: Pace = Pace()
     caps: Mapping[Kind, Caps] = {}
     keys: tuple[PublicKey, ...] = ()
+    roots: tuple[PublicKey, ...] = ()
 
 
 class Observation(Struct, frozen=True, kw_only=True):

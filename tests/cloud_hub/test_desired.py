@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cloud_hub.ingest.desired import wanted
-from cloud_hub.ingest.exchange import Output
+from cloud_hub.ingest.exchange import Output, SigningKeys
 from messages.codec import decode, encode
 from messages.delivery.sender import Pace
 from messages.shapes import MAX_DOCUMENTS, PARTLY, STALE, Desired, DesiredState, Receipt, Refusal
@@ -22,7 +22,7 @@ class Desk:
     """A hub whose key the node trusts, and a node that runs the job digits."""
 
     def __init__(self, store: HubStore | None = None, stream: str = "h") -> None:
-        self.hub = Hub(store, stream=stream, sign=SIGNER.sign, pace=PACE)
+        self.hub = Hub(store, stream=stream, keys=lambda: SigningKeys(sign=SIGNER.sign), pace=PACE)
 
     def want(self, document: bytes, node: str | None = None, job: str = "digits") -> list[Desired]:
         return sent(self.hub.core.desire(job, node, document, self.hub.now, AT))

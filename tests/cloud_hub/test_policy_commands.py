@@ -1,7 +1,6 @@
-"""`cloud-hub keys` and `cloud-hub policy`: beside a hub that runs, and without one."""
+"""`cloud-hub policy`: beside a hub that runs, and without one."""
 
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +11,16 @@ from cloud_hub import keys
 from messages import channels
 from messages.bus.memory import MemoryBroker
 from messages.codec import decode
-from messages.host.folder import FolderError
 from messages.offload.shapes import OffloadPolicy, Terms
 from messages.shapes import Desired, DesiredState, Receipt
-from messages.signing import problem, public_key
-from tests.support import commands
+from messages.signing import problem
+from tests.support.commands import cloud_hub
 from tests.support.running_hub import hub, node
-
-
-def cloud_hub(folder: Path, *words: str, code: int = 0) -> str:
-    """Run a command with the config of a folder; what it prints."""
-    config = folder / "hub.toml"
-    if not config.exists():
-        config.write_text("[http]\nport = 0\n[limits]\ndisk_reserve = 0\n[jobs.digits]\n")
-    done = commands.hub(*words, "--config", config)
-    assert done.returncode == code, done.stderr
-    return done.stderr if code else done.stdout
 
 
 def shown(folder: Path, *words: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(cloud_hub(folder, "policy", "show", "digits", "--json", *words))
     return found
-
-
-def test_the_key_is_made_once_for_the_hubs_user_alone(tmp_path: Path) -> None:
-    line = cloud_hub(tmp_path, "keys")
-    assert line == cloud_hub(tmp_path, "keys")
-    (key,) = json.loads(cloud_hub(tmp_path, "keys", "--json"))["keys"]
-    assert line == f'keys = ["{key}"]\n'
-    file = tmp_path / "data" / keys.FILE
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [path.name for path in file.parent.iterdir()] == ["release.key"]
-    signer = keys.release_key(tmp_path / "data")
-    public = public_key(key, "keys[0]")
-    assert problem(b"state", [signer.sign(b"state")], {public.id: public}) == ""
-
-
-@pytest.mark.parametrize("content", ["", "ed25519-private:00", "no key"])
-def test_a_damaged_key_is_named_and_never_replaced(tmp_path: Path, content: str) -> None:
-    file = tmp_path / keys.FILE
-    file.parent.mkdir()
-    file.write_text(content)
-    with pytest.raises(FolderError, match=r"release.key: holds no key"):
-        keys.release_key(tmp_path)
-    assert file.read_text() == content
 
 
 def test_a_policy_is_set_for_all_and_for_one_without_a_hub_that_runs(tmp_path: Path) -> None:
@@ -96,7 +61,7 @@ async def test_a_hub_that_runs_notices_what_a_command_sets(tmp_path: Path) -> No
         desired = await device.hear(channels.DOWN_DESIRED, timeout_s=5.0)
         (document,) = desired.documents.values()
         assert decode(OffloadPolicy, document).terms == Terms(budget=0.05)
-        public = keys.release_key(tmp_path / "data").public
+        public = keys.release_key(keys.place(tmp_path / "data")).signer.public
         assert problem(desired.state, desired.signatures, {public.id: public}) == ""
         assert row(tmp_path) == ("device-1", "waits", "")
         refuse(device, desired)

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from cloud_hub.keys import line, release_key
+from cloud_hub.keys import FILE, release_key
 from tests.support.brokers import mosquitto
 from tests.support.commands import hub
 from tests.support.events import until
@@ -37,7 +37,7 @@ def want(fleet: Fleet, number: int) -> None:
 async def fleet_with_trust(stack: AsyncExitStack, folder: Path) -> Fleet:
     broker = await stack.enter_async_context(mosquitto(folder, nodes=[NAME]))
     fleet = Fleet(folder, broker, [NAME])
-    trust = f"[trust]\n{line(release_key(folder / 'hub' / 'data'))}\n"
+    trust = f"[trust]\n{release_key(folder / 'hub' / 'data' / FILE).line}\n"
     await fleet.set_up(stack, count=10_000, interval_s=0.02, disks=False, more=trust)
     config = folder / NAME / "agent.toml"
     config.write_text(config.read_text().replace('"cloud_only"', '"offload"'))

@@ -56,5 +56,5 @@ def test_what_was_signed_for_another_purpose_does_not_count() -> None:
 
 def test_where_no_key_is_trusted_it_is_said_what_to_do() -> None:
     assert problem(STATE, [SIGNER.sign(STATE)], {}) == (
-        "no key is trusted here: put the hub's into [trust] keys of agent.toml"
+        "no key is trusted here: put the hub's line into [trust] of agent.toml"
     )

@@ -6,7 +6,7 @@ from random import Random
 
 from cloud_hub.ingest.core import HubCore
 from cloud_hub.ingest.desired import wanted
-from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
+from cloud_hub.ingest.exchange import Arrival, HubOptions, Output, SigningKeys
 from cloud_hub.ingest.inference import JobSpec, Needed, Predict
 from cloud_hub.store.protocol import Added, Verdict
 from messages import channels
@@ -68,7 +68,8 @@ class Cloud:
         if self._core is not None:
             return
         options = HubOptions(
-            namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0, sign=SIGNER.sign, shelf=self._uploads
+            namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0, shelf=self._uploads,
+            keys=lambda: SigningKeys(sign=SIGNER.sign),
         )
         stream = f"{self._random.getrandbits(40):010x}"
         core = HubCore(self.store, options, self._jobs(), stream=stream, random=self._random)

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 import edge_agent.cli
@@ -27,6 +28,16 @@ def agent(*arguments: object) -> Done:
 def hub(*arguments: object) -> Done:
     """`cloud-hub` with these arguments."""
     return _run("cloud-hub", app, arguments)
+
+
+def cloud_hub(folder: Path, *words: object, code: int = 0) -> str:
+    """A command with the config of a folder; what it prints."""
+    config = folder / "hub.toml"
+    if not config.exists():
+        config.write_text("[http]\nport = 0\n[limits]\ndisk_reserve = 0\n[jobs.digits]\n")
+    done = hub(*words, "--config", config)
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def _run(program: str, main: Callable[[], object], arguments: tuple[object, ...]) -> Done:

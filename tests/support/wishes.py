@@ -6,8 +6,10 @@ from typing import Any
 from messages.codec import encode
 from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Desired, DesiredState
-from messages.signing import Signer
+from messages.signing import KEYS, KeyList, Signer
 from tests.support.messages import AT, SIGNER
+
+ROOT = Signer(bytes([7]) * 32)
 
 
 class Adopts:
@@ -41,6 +43,18 @@ def state(seq: int = 1, *documents: bytes, epoch: int = 1, node: str = "cam-1", 
     names = names or ("policy/digits", "policy/letters", "policy/faces")
     digests = {name: digest(document) for name, document in zip(names, documents, strict=False)}
     return encode(DesiredState(node=node, epoch=epoch, seq=seq, digests=digests))
+
+
+def key_list(epoch: int, *signers: Signer, root: Signer = ROOT, namespace: str = "default") -> dict[str, Any]:
+    """The fields of a Desired in which a root vouches for release keys."""
+    keys = tuple(str(signer.public) for signer in signers or (SIGNER,))
+    content = encode(KeyList(namespace=namespace, epoch=epoch, keys=keys, created=AT))
+    return signed_list(content, root)
+
+
+def signed_list(content: bytes, root: Signer = ROOT) -> dict[str, Any]:
+    """The fields of a Desired that carry any bytes as a key list."""
+    return {"key_list": content, "key_signatures": (root.sign(content, KEYS),)}
 
 
 def desired(signed: bytes, *documents: bytes, signer: Signer = SIGNER, number: int = 0, **fields: Any) -> Desired:
