@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from msgspec import json
 
-from cloud_hub import config
+from cloud_hub import config, keys
 from cloud_hub.broker.child import mosquitto_program
 from cloud_hub.config import HubSettings, JobSettings
 from cloud_hub.store import schema
@@ -33,6 +33,7 @@ from messages.desk.checkup import Client, Post
 from messages.desk.findings import Finding, cure, fail, ok, warn
 from messages.host import folder
 from messages.host.clock import Clock
+from messages.host.folder import FolderError
 from messages.settings.read import ConfigError
 from messages.shapes import NodeStatus, Receipt
 from messages.tensors import pack
@@ -88,6 +89,23 @@ def _data(setup: Setup) -> Iterable[Finding]:
     yield checks.data_folder(setup.data, "hub", running=setup.running)
     yield checks.database(setup.data / DATABASE, "hub", running=setup.running, look=schema.check)
     yield checks.disk(setup.data, setup.settings.limits.disk_reserve, "limits.disk_reserve")
+
+
+def _key(setup: Setup) -> Iterable[Finding]:
+    """The key that signs what nodes run, and whether a root vouches for it."""
+    file = keys.place(setup.data)
+    if not folder.there(file):
+        return [ok("release key", f"{file}, to be made")]
+    try:
+        found = keys.release_key(file, make=False)
+    except FolderError as error:
+        said = str(error)
+        cures = {"chmod": f"chmod 600 {file}", "Permission": f"let the user that runs the hub read {file}"}
+        lost = "put its backup there; without one, remove it, and `cloud-hub keys rotate --root FILE --epoch N`"
+        return [fail("release key", said.partition(": chmod")[0], cure(said, cures, lost))]
+    if found.vouched is None:
+        return [ok("release key", f"{found.signer.public.id}; no root vouches for it")]
+    return [ok("release key", f"{found.signer.public.id}; a root vouches for it, at epoch {found.epoch}")]
 
 
 def _kept(setup: Setup) -> Iterable[Finding]:
@@ -243,4 +261,4 @@ def _model_cure(error: str, name: str, beside: Path) -> str:
     return cure(error, cures, f"correct jobs.{name}.predictor or model: the hub starts its workers just so")
 
 
-CHECKS: Final[tuple[Callable[[Setup], Iterable[Finding]], ...]] = (_secrets, _data, _kept, _broker, _http, _jobs)
+CHECKS: Final[tuple[Callable[[Setup], Iterable[Finding]], ...]] = (_secrets, _data, _key, _kept, _broker, _http, _jobs)

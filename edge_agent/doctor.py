@@ -6,7 +6,7 @@ It starts nothing and makes no file. While the agent runs, its link is left alon
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from msgspec import structs
 
 from edge_agent import config, jobs, naming, plugins, storage
 from edge_agent.config import AgentSettings
+from edge_agent.core import trust
 from edge_agent.core.exchange import NodeOptions
 from edge_agent.core.node import NodeCore
 from edge_agent.jobs import Job
@@ -31,12 +32,13 @@ from messages.delivery.sqlite import SqliteStore, connect
 from messages.desk import checks, checkup, findings
 from messages.desk.checkup import Client, Post, Talk
 from messages.desk.findings import Finding, cure, fail, ok, warn
-from messages.desk.leftovers import moment
+from messages.desk.leftovers import moment, reading
 from messages.host import folder
 from messages.host.clock import Clock
 from messages.host.folder import FolderError, there
 from messages.settings.read import ConfigError, beside, whole
 from messages.shapes import Envelope, Link, Receipt
+from messages.signing import public_key
 
 EXAMPLE: Final = "configs/agent.toml"
 LATE_MS: Final = 3_600_000
@@ -125,6 +127,24 @@ def _outbox(setup: Setup, reader: sqlite3.Connection) -> Iterable[Finding]:
 
 def _nearly(totals: Totals, caps: Caps) -> bool:
     return 0 < 0.9 * caps.rows <= totals.rows or 0 < 0.9 * caps.bytes <= totals.bytes
+
+
+def _trust(setup: Setup) -> Iterable[Finding]:
+    """Who may say what this node runs."""
+    roots, fixed = config.roots(setup.settings, setup.file), config.trusted(setup.settings, setup.file)
+    if not roots:
+        named = ", ".join(key.id for key in fixed)
+        return [ok("trust", f"release key {named}" if named else "nobody: no key stands under [trust]")]
+    found = None
+    # what goes wrong has the check of the database said
+    with suppress(FolderError, sqlite3.Error), closing(reading(setup.database, "agent")) as reader:
+        row = reader.execute("SELECT body FROM kept WHERE name = ?", (trust.KEPT,)).fetchone()
+        found = trust.believed(row and row[0], roots)
+    said = f"root {', '.join(root.id for root in roots)}"
+    if found is None:
+        return [ok("trust", f"{said}; no key list of it has come yet")]
+    counted = ", ".join(public_key(text, "key list").id for text in found.key_list.keys)
+    return [ok("trust", f"{said}; key list of epoch {found.key_list.epoch}: release key {counted}")]
 
 
 def _jobs(setup: Setup) -> Iterable[Finding]:
@@ -260,4 +280,4 @@ def _receipt(event: Incoming) -> Receipt | None:
         return None
 
 
-CHECKS: Final[tuple[Callable[[Setup], Iterable[Finding]], ...]] = (_secrets, _data, _waiting, _jobs, _link)
+CHECKS: Final[tuple[Callable[[Setup], Iterable[Finding]], ...]] = (_secrets, _data, _waiting, _trust, _jobs, _link)

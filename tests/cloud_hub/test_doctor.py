@@ -55,7 +55,7 @@ def text(more: str = "", jobs: str = "", reserve: int = 0) -> Put:
 def file(name: str, content: bytes, mode: int = 0o600, more: str = "", jobs: str = "") -> Put:
     def put(folder: Path) -> None:
         write_hub(folder, more=more, jobs=jobs)
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
         (folder / name).chmod(mode)
 
@@ -113,6 +113,16 @@ BROKEN: dict[str, tuple[Put, tuple[str, str, str, str]]] = {
         file("busy", b"", more='data_dir = "busy/data"'),
         ("data_dir", "fail", "data_dir ./busy/data: Not a directory",
          "let the user that runs the hub write to ./busy, or set another data_dir"),
+    ),
+    "a release key that others may read": (
+        file("data/keys/release.key", b"ed25519-private:" + b"00" * 32, 0o644),
+        ("release key", "fail", "./data/keys/release.key: others on this machine can read or write it",
+         "chmod 600 ./data/keys/release.key"),
+    ),
+    "a damaged release key": (
+        file("data/keys/release.key", b"nothing"),
+        ("release key", "fail", "",
+         "put its backup there; without one, remove it, and `cloud-hub keys rotate --root FILE --epoch N`"),
     ),
     "a damaged database": (
         file("data/hub.db", b"no database at all" * 1000),
@@ -226,6 +236,19 @@ async def test_a_healthy_hub_has_nothing_wrong_and_leaves_no_trace(tmp_path: Pat
     assert not (tmp_path / "data").exists()
     own = await asyncio.to_thread(doctor.examine, write_hub(tmp_path))
     assert [item.name for item in own if item.name in ("broker", "mosquitto")] == ["broker", "mosquitto"]
+
+
+def test_the_release_key_is_shown_with_what_vouches_for_it(tmp_path: Path) -> None:
+    path = write_hub(tmp_path)
+    said = []
+    for words in ((), ("init", "--root", tmp_path / "root.key"), ("rotate", "--root", tmp_path / "root.key")):
+        said.append(next(item.note for item in doctor.examine(path) if item.name == "release key"))
+        assert hub("keys", *words, "--config", path).returncode == 0
+    said.append(next(item.note for item in doctor.examine(path) if item.name == "release key"))
+    assert said[0].endswith("release.key, to be made")
+    assert [note.partition("; ")[2] for note in said[1:]] == [
+        "no root vouches for it", "a root vouches for it, at epoch 1", "a root vouches for it, at epoch 2"
+    ]  # fmt: skip
 
 
 async def test_a_login_that_is_wrong_or_may_too_little(tmp_path: Path, broker: RunningBroker) -> None:

@@ -131,6 +131,9 @@ async def test_another_model_leaves_the_policy_that_was_made_for_the_old_one(
         ('[trust]\nkeys = ["ed25519:AA"]\n', "trust.keys[0] = 'ed25519:AA': a public key is written"),
         ('[trust]\nkeys_file = "nowhere"\n', "trust.keys_file: "),
         ('[trust]\nkeys_file = "hub.keys"\n', "hub.keys:3 = 'bad': a public key is written"),
+        ('[trust]\nroot = ["ed25519:AA"]\n', "trust.root[0] = 'ed25519:AA': a public key is written"),
+        ('[trust]\nroot_file = "nowhere"\n', "trust.root_file: "),
+        (f'{TRUST}root_file = "hub.keys"\n', "root: with a root the release keys come from the hub"),
     ],
 )
 def test_keys_that_are_none_are_named(tmp_path: Path, more: str, said: str) -> None:
@@ -144,3 +147,5 @@ def test_keys_may_stand_in_a_file_a_line_each(tmp_path: Path) -> None:
     (tmp_path / "hub.keys").write_text(f"# the hub's\n\n{SIGNER.public}\n")
     file = write_agent(tmp_path, more='[trust]\nkeys_file = "hub.keys"\n')
     assert config.trusted(config.load(file), file) == (SIGNER.public,)
+    file = write_agent(tmp_path, more='[trust]\nroot_file = "hub.keys"\n')
+    assert (config.trusted(config.load(file), file), config.roots(config.load(file), file)) == ((), (SIGNER.public,))

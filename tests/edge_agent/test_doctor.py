@@ -21,6 +21,7 @@ from cloud_hub.hub import Hub
 from cloud_hub.store.folder import opened
 from edge_agent import doctor, storage
 from edge_agent.config import AgentSettings
+from edge_agent.core.trust import Trust
 from messages import channels
 from messages.bus.mqtt import MqttBus
 from messages.bus.protocol import Connected
@@ -35,7 +36,9 @@ from tests.support.brokers import RunningBroker, amqtt_broker, mosquitto
 from tests.support.commands import agent
 from tests.support.events import first, until
 from tests.support.leftovers import AT, bury_reports, quarantine
+from tests.support.messages import SIGNER
 from tests.support.small_agent import JOB, write_agent
+from tests.support.wishes import ROOT, desired, key_list, state
 
 Put = Callable[[Path], Any]
 """Breaks what `write_agent` made in a folder; what it returns are options for `examine`."""
@@ -293,6 +296,22 @@ async def test_a_healthy_agent_has_nothing_wrong_and_leaves_no_trace(tmp_path: P
         assert not (tmp_path / "data").exists()
         await until(lambda: bool(running.store.nodes()) and not running.store.nodes()[0].online, within_s=10.0)
         assert [node.name for node in running.store.nodes()] == ["device-1"]
+
+
+def test_whom_the_agent_trusts_is_shown(tmp_path: Path) -> None:
+    def note(more: str = "") -> str:
+        path = write_agent(tmp_path, mqtt='url = "mqtt://127.0.0.1:1"', more=more)
+        return next(item.note for item in doctor.examine(path) if item.name == "trust")
+
+    root = f'[trust]\nroot = ["{ROOT.public}"]\n'
+    assert note() == "nobody: no key stands under [trust]"
+    assert note(f'[trust]\nkeys = ["{SIGNER.public}"]\n') == f"release key {SIGNER.public.id}"
+    assert note(root) == f"root {ROOT.public.id}; no key list of it has come yet"
+    with storage.opened(tmp_path / "data", full=False) as store:
+        trust = Trust(store, "default", keys=(), roots=(ROOT.public,))
+        trust.learn(desired(state(1), **key_list(4)))
+    assert note(root) == f"root {ROOT.public.id}; key list of epoch 4: release key {SIGNER.public.id}"
+    assert note(root.replace(str(ROOT.public), str(SIGNER.public))).endswith("no key list of it has come yet")
 
 
 async def test_what_waits_is_left_as_it_is(tmp_path: Path, broker: RunningBroker) -> None:
