@@ -94,7 +94,8 @@ def _desired(device: Device, cloud: Cloud) -> list[str]:
     """Every device runs what the hub wants, and none went back to an older state."""
     problems = [f"{device.name}: went back to {place}" for place in device.went_back]
     if cloud.differs(device):
-        problems.append(f"{device.name}: runs policy {device.runs}, not {cloud.wants(device.name)}")
+        keys = f"keys of epoch {device.key_epoch}, not {cloud.keys.epoch}"
+        problems.append(f"{device.name}: runs policy {device.runs}, not {cloud.wants(device.name)}; {keys}")
     return problems
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 from cloud_hub.ingest.core import HubCore
 from cloud_hub.ingest.desired import wanted
-from cloud_hub.ingest.exchange import Arrival, HubOptions, Output, SigningKeys
+from cloud_hub.ingest.exchange import Arrival, HubOptions, Output
 from cloud_hub.ingest.inference import JobSpec, Needed, Predict
 from cloud_hub.store.protocol import Added, Verdict
 from messages import channels
@@ -15,8 +15,9 @@ from messages.delivery.store import StoreFull
 from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Classes, HardSample
 from tests.simulation.blobs import Uploads
-from tests.simulation.devices import JOB, LATE_JOB, NAMESPACE, PACE, SIGNER, Device, FaultyStore
+from tests.simulation.devices import JOB, LATE_JOB, NAMESPACE, PACE, Device, FaultyStore
 from tests.simulation.hub_store import MemoryHubStore, Told
+from tests.simulation.keys import WorldsKeys
 from tests.simulation.network import Link, Network
 from tests.simulation.plan import Plan
 from tests.simulation.timeline import Timeline
@@ -43,6 +44,7 @@ class Cloud:
 
     def __init__(self, timeline: Timeline, network: Network, random: Random, plan: Plan) -> None:
         self.store = CountingStore()
+        self.keys = WorldsKeys(random, NAMESPACE, rooted=random.random() < plan.rooted)
         self._timeline = timeline
         self._network = network
         self._random = random
@@ -68,8 +70,12 @@ class Cloud:
         if self._core is not None:
             return
         options = HubOptions(
-            namespace=NAMESPACE, pace=PACE, credit=4, retry_s=3.0, shelf=self._uploads,
-            keys=lambda: SigningKeys(sign=SIGNER.sign),
+            namespace=NAMESPACE,
+            pace=PACE,
+            credit=4,
+            retry_s=3.0,
+            shelf=self._uploads,
+            keys=lambda: self.keys.signing,
         )
         stream = f"{self._random.getrandbits(40):010x}"
         core = HubCore(self.store, options, self._jobs(), stream=stream, random=self._random)
@@ -103,8 +109,11 @@ class Cloud:
         return 0 if found is None else found.version
 
     def differs(self, device: Device) -> bool:
-        """Whether a device does not run what it should; where nothing is wanted (any more) it may run anything."""
-        return self.wants(device.name) not in (0, device.runs)
+        """Whether a device does not run what it should, or trusts other keys than it should.
+
+        Where nothing is wanted (any more) it may run anything.
+        """
+        return self.wants(device.name) not in (0, device.runs) or device.key_epoch != self.keys.epoch
 
     def back_up(self) -> None:
         """Take the backup that `restore` brings back."""

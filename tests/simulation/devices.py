@@ -16,8 +16,8 @@ from messages.delivery.sender import Pace
 from messages.delivery.store import StoreFull
 from messages.offload.shapes import OffloadPolicy
 from messages.shapes import Classes, Link, Prediction, Tensor
-from messages.signing import Signer
 from tests.simulation.blobs import Attic
+from tests.simulation.keys import WorldsKeys
 from tests.simulation.network import Link as NetworkLink
 from tests.simulation.network import Network
 from tests.simulation.timeline import Timeline
@@ -25,7 +25,6 @@ from tests.simulation.timeline import Timeline
 NAMESPACE = "sim"
 SMALL = 16
 JOB, LATE_JOB = "digits", "letters"
-SIGNER = Signer(bytes(range(32)))
 VALUE = Classes(probs=(0.6, 0.4))
 PACE = Pace(window=4, first_s=2.0, last_s=60.0)
 CAPS = {Kind.SAMPLE: Caps(rows=7)}
@@ -67,7 +66,9 @@ class Runs:
 class Device:
     """One node and its app. What the app was told is kept outside the store: nothing that breaks can take it back."""
 
-    def __init__(self, name: str, timeline: Timeline, network: Network, random: Random, *, settle_early: bool) -> None:
+    def __init__(
+        self, name: str, timeline: Timeline, network: Network, random: Random, *, keys: WorldsKeys, settle_early: bool
+    ) -> None:
         self.name = name
         self.store = FaultyStore()
         self.promised: dict[str, tuple[str, bytes]] = {}
@@ -81,6 +82,7 @@ class Device:
         self._timeline = timeline
         self._network = network
         self._random = random
+        self._keys = keys
         self._settle_early = settle_early
         self._unsettled: set[str] = set()
         self._core: NodeCore | None = None
@@ -102,6 +104,11 @@ class Device:
         return 0 if policy is None else policy.version
 
     @property
+    def key_epoch(self) -> int:
+        """The epoch of its key list; 0 without one."""
+        return (self._core.desired.told()["key_epoch"] or 0) if self._core else 0
+
+    @property
     def waiting(self) -> int:
         """Samples in the outbox."""
         return sum(row.path == channels.UP_SAMPLE.path for row in self._rows())
@@ -110,7 +117,10 @@ class Device:
         """Start the process, and connect a little later."""
         if self._core is not None:
             return
-        options = NodeOptions(node=self.name, pace=PACE, beat_s=60.0, caps=CAPS, keys=(SIGNER.public,))
+        options = NodeOptions(
+            node=self.name, namespace=NAMESPACE, pace=PACE, beat_s=60.0, caps=CAPS, keys=self._keys.fixed,
+            roots=self._keys.roots,
+        )  # fmt: skip
         stream = f"{self._random.getrandbits(40):010x}"
         self._core = NodeCore(self.store, options, stream=stream, random=self._random)
         self._jobs = {job: Runs(takes_policies=job == JOB) for job in (JOB, LATE_JOB)}
@@ -150,6 +160,12 @@ class Device:
         self.store.restore(snapshot)
         self.restored = True
         self.place = (0, 0)
+
+    def rob(self) -> None:
+        """A thief of the hub's release key sends this node a policy."""
+        payload = self._keys.forged(self.name, JOB)
+        topic = channels.DOWN_DESIRED.topic(NAMESPACE, self.name)
+        self._network.publish(self.name, topic, payload, to=self.name)
 
     def sample(self, job: str, sample_id: str, *, size: int, kill_after_commit: bool) -> None:
         """The model of a job is unsure of a sample; one of more than a few bytes goes as a blob."""

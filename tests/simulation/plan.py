@@ -8,8 +8,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     `late_job` is the share of samples of a job that the hub does not run before its first restart after half of the
     storm, `large` is the share of samples that go as blobs. The hub's policy changes `policies` times, and
-    `hub_restores` times it forgets what it sent since a backup.
-    The last four switch a part of the protocol off, to prove that the simulator notices.
+    `hub_restores` times it forgets what it sent since a backup. In a share `rooted` of all worlds a root vouches for
+    the hub's key, which is replaced `rotations` times and stolen `thefts` times.
+    The last five switch a part of the protocol off, to prove that the simulator notices.
     """
 
     agents: int = 50
@@ -32,7 +33,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     poison: float = 0.004
     policies: int = 3
     hub_restores: float = 0.5
+    rooted: float = 0.5
+    rotations: int = 2
+    thefts: float = 1.5
     without_deduplication: bool = False
     without_low: bool = False
     without_receipts: bool = False
     without_ratchet: bool = False
+    without_epoch: bool = False

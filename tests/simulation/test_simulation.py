@@ -45,3 +45,8 @@ def test_without_receipts_samples_are_lost() -> None:
 def test_without_the_ratchet_nodes_go_back_to_older_states() -> None:
     wrong = next(_first_wrong(structs.replace(SMALL, without_ratchet=True, policies=8)))
     assert any("went back to" in problem for problem in wrong.problems)
+
+
+def test_without_its_epoch_a_stolen_key_outruns_the_root() -> None:
+    wrong = next(_first_wrong(structs.replace(SMALL, without_epoch=True, rooted=1.0, thefts=6.0)))
+    assert any("runs policy" in problem for problem in wrong.problems)

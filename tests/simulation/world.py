@@ -37,7 +37,14 @@ class World:
         self._network = Network(self._timeline, self._random, plan)
         self._cloud = Cloud(self._timeline, self._network, self._random, plan)
         self._devices = [
-            Device(f"node-{i}", self._timeline, self._network, self._random, settle_early=plan.without_receipts)
+            Device(
+                f"node-{i}",
+                self._timeline,
+                self._network,
+                self._random,
+                keys=self._cloud.keys,
+                settle_early=plan.without_receipts,
+            )
             for i in range(plan.agents)
         ]
 
@@ -77,13 +84,23 @@ class World:
         for _ in range(self.plan.policies):
             node = self._random.choice(["", "", self._devices[0].name])
             self._sometime(partial(self._cloud.want, node))
+        if self._cloud.keys.roots:
+            self._plan_keys()
         for _ in range(self._times(self.plan.hub_restores)):
             self._sometime(self._cloud.back_up)
             self._sometime(self._restore_hub)
 
+    def _plan_keys(self) -> None:
+        for _ in range(self.plan.rotations):
+            self._sometime(self._cloud.keys.rotate)
+        for _ in range(self._times(self.plan.thefts)):
+            self._sometime(self._random.choice(self._devices).rob)
+
     def _calm(self) -> None:
         self._network.stormy = False
         self._cloud.store.full = False
+        if self._cloud.keys.stolen:
+            self._cloud.keys.rotate()
         self._cloud.kill()
         self._cloud.start()
         for device in self._devices:
@@ -143,4 +160,6 @@ def _switched_off(plan: Plan) -> ExitStack:
         stack.enter_context(patch("messages.delivery.sender.seal", lambda body, event_id, _: seal(body, event_id, 0)))
     if plan.without_ratchet:
         stack.enter_context(patch("edge_agent.core.desired.Ratchet.place", (0, 0)))
+    if plan.without_epoch:
+        stack.enter_context(patch("edge_agent.core.trust.Trust.misplaced", lambda *_: ""))
     return stack
