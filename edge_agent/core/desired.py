@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct, msgpack
 
+from edge_agent.core.exchange import NodeOptions
 from edge_agent.core.trust import Trust
 from messages import channels
 from messages.channels import HUB
@@ -81,10 +82,10 @@ class _Offer(Struct, frozen=True):
 class DesiredNode:
     """One node's side of its desired state."""
 
-    def __init__(self, store: Store, node: str, trust: Trust) -> None:
+    def __init__(self, store: Store, options: NodeOptions) -> None:
         self._store = store
-        self._node = node
-        self._trust = trust
+        self._node = options.node
+        self._trust = Trust(store, options.namespace, keys=options.keys, roots=options.roots)
         self._jobs: Mapping[str, Adopter] = {}
         self._policies: dict[str, str] = {}
         self._ratchet = msgpack.decode(store.kept(_RATCHET) or msgpack.encode(Ratchet()), type=Ratchet)

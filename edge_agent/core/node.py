@@ -14,7 +14,6 @@ from edge_agent.core.desired import DesiredNode
 from edge_agent.core.exchange import NodeOptions, Observation, Post, Taken, final, unanswered
 from edge_agent.core.readings import Readings
 from edge_agent.core.replies import Replies
-from edge_agent.core.trust import Trust
 from edge_agent.values import is_finite
 from messages import channels
 from messages.channels import HUB
@@ -51,8 +50,7 @@ class NodeCore:
         self._sender = Sender(store, HUB, stream, pace=options.pace, random=random)
         self._unwritten: dict[Entry, int] = {}
         self.readings = Readings(store)
-        trust = Trust(store, options.namespace, keys=options.keys, roots=options.roots)
-        self.desired = DesiredNode(store, options.node, trust)
+        self.desired = DesiredNode(store, options)
         self._launched: list[Outgoing] = []
         self._posts: list[Post] = []
         self._ended: list[Prediction] = []
