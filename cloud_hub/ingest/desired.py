@@ -108,6 +108,9 @@ class DesiredHub:
         self, issued: Issued, status: NodeStatus, digests: Mapping[str, str], clock: tuple[float, int]
     ) -> list[str]:
         problem = self._offer(issued, status, digests, clock)
+        if problem and self._keys is not None and _is_due(self._keys, status):  # a stolen key must not outlive that
+            bare = encode(DesiredState(node=issued.node, epoch=issued.epoch, seq=issued.seq, digests={}))
+            self._offer(structs.replace(issued, state=bare), status, {}, clock)
         self._store.save_issued(structs.replace(issued, refused=problem))
         return [f"node {issued.node}: {problem}"] if problem else []
 

@@ -182,5 +182,16 @@ def test_a_node_that_trusts_another_root_is_not_asked_again_and_again() -> None:
     assert again.state == first.state
 
 
+def test_a_key_list_travels_although_what_is_wanted_is_too_large() -> None:
+    desk = RootedDesk()
+    releases = {f"job-{number}": "m" for number in range(8)}
+    for job in releases:
+        desk.want(policy(1, job, model="m" * 15_000), job=job)
+    (desired,) = desk.beat(releases=releases)
+    assert (lists(desired), decode(DesiredState, desired.state).digests) == (1, {})
+    desk.receipt(desired)
+    assert desk.beat(releases=releases, key_epoch=1, desired=(1, 1)) == []
+
+
 def test_the_key_list_stays_small() -> None:
     assert len(encode(RootedDesk().beat()[0])) < 700
