@@ -15,6 +15,7 @@ from cloud_hub.models import convert
 from cloud_hub.models.choose import Form, choose, same
 from cloud_hub.models.convert import ConvertError, Wish
 from edge_agent.engines import load
+from edge_agent.engines.golden import row
 from edge_agent.engines.protocol import TensorSpec
 from messages import models
 from messages.models import Classification
@@ -56,7 +57,7 @@ def test_a_perceptron_becomes_a_tflite_file_that_an_agent_runs(folder: Path) -> 
     engine, original = load.for_file(folder / "mlp.tflite"), load.for_file(folder / "mlp.npz")
     assert engine.input == original.input
     for x in digits()[0][:50]:
-        np.testing.assert_allclose(np.asarray(engine.predict(x)), np.asarray(original.predict(x)), atol=0.1)
+        np.testing.assert_allclose(row(engine.predict(x)), row(original.predict(x)), atol=0.1)
     about = models.read((folder / "mlp.tflite.json").read_bytes(), "mlp.tflite.json")
     assert about.input.tensor is not None
     assert about.golden is not None

@@ -12,11 +12,14 @@ import pytest
 from msgspec import structs
 
 from edge_agent.engines import inputs, load, outputs
+from edge_agent.engines.golden import row
 from edge_agent.engines.numpy_engine import softmax
 from edge_agent.engines.protocol import Engine, ModelError, TensorSpec
 from edge_agent.plugins import PluginError
+from edge_agent.sync import SyncAgent
 from messages import models
 from messages.models import Classification, Description, Embedding, FileTensor, Input, Quantised, Regression
+from messages.settings.read import ConfigError
 from messages.shapes import Classes, Scalar, Value
 from messages.shapes import Embedding as Vector
 from tests.support.described import FILES, description, digits
@@ -34,7 +37,7 @@ def engine(name: str, **changed: Any) -> Engine:
 @cache
 def predictions(name: str) -> np.ndarray:
     model = engine(name)
-    return np.array([model.predict(x) for x in digits()[0]])
+    return np.array([row(model.predict(x)) for x in digits()[0]])
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -61,7 +64,7 @@ def test_an_engine_says_what_it_takes_and_which_file_it_is() -> None:
 def test_samples_may_be_floats_that_are_scaled_already() -> None:
     x = digits()[0][0]
     ready = engine("cnn-int8.tflite", dtype="float32", scale=1.0)
-    scaled = np.asarray(ready.predict((x / 16).astype("float32")))
+    scaled = row(ready.predict((x / 16).astype("float32")))
     np.testing.assert_allclose(scaled, predictions("cnn-int8.tflite")[0], atol=1e-6)
 
 
@@ -72,8 +75,8 @@ def test_a_description_may_stand_round_a_numpy_model(tmp_path: Path) -> None:
     )
     (tmp_path / "m.npz.json").write_bytes(models.write(about))
     model = load.for_file(tmp_path / "m.npz")
-    row = np.asarray(model.predict(np.array([2, 2, 2, 4], "uint8")))
-    np.testing.assert_allclose(row, softmax(np.array([0.0, 0.0, 0.0, 1.0])), rtol=1e-6)
+    found = row(model.predict(np.array([2, 2, 2, 4], "uint8")))
+    np.testing.assert_allclose(found, softmax(np.array([0.0, 0.0, 0.0, 1.0])), rtol=1e-6)
     assert model.input == TensorSpec("uint8", (4,))
 
 
@@ -129,7 +132,7 @@ def test_torch_takes_weights_only_of_the_very_names_shapes_and_dtypes(tmp_path: 
     shutil.copy(FILES / "mlp.safetensors", tmp_path)
     (tmp_path / "mlp.safetensors.json").write_bytes(models.write(description(FILES / "mlp.safetensors")))
     made = load.from_plugin(spec, tmp_path / "mlp.safetensors", "jobs.a.engine")
-    np.testing.assert_allclose(np.asarray(made.predict(digits()[0][0])), predictions("mlp.safetensors")[0], atol=1e-6)
+    np.testing.assert_allclose(row(made.predict(digits()[0][0])), predictions("mlp.safetensors")[0], atol=1e-6)
     with pytest.raises(PluginError, match=r'jobs\.a\.engine: write it as \{use = "torch"'):
         load.from_plugin("torch", FILES / "mlp.onnx", "jobs.a.engine")
 
@@ -168,7 +171,11 @@ def test_kinds_become_values() -> None:
     np.testing.assert_allclose(read(Classification(activation="sigmoid"), np.zeros((1, 1), "float32")), [0.5, 0.5])
     np.testing.assert_allclose(read(Classification(activation="sigmoid"), np.array([[-1e6]], "float32")), [1.0, 0.0])
     np.testing.assert_allclose(read(Classification(), np.array([[11, 11]], "uint8"), quantised=half), [0.5, 0.5])
-    assert np.isnan(read(Classification(activation="softmax"), np.array([[np.nan, 1.0]], "float32"))).all()
+    for odd in ([np.nan, 1.0], [1.0, np.nan], [np.inf, 1.0]):
+        assert np.isnan(row(read(Classification(activation="softmax"), np.array([odd], "float32")))).all()
+    wide = read(Classification(activation="softmax"), np.arange(100, dtype="float32")[None])
+    few = read(Classification(activation="softmax"), np.arange(40, dtype="float32")[None])
+    np.testing.assert_allclose(wide[-40:], row(few), rtol=1e-5)
     with pytest.raises(ValueError, match=r"output 0 is \[1, 2\]: a regression gives one number"):
         read(Regression(), np.zeros((1, 2), "float32"))
     with pytest.raises(ValueError, match="output 1: the file has 1"):
@@ -198,3 +205,19 @@ def test_values_are_what_an_agent_sends() -> None:
     assert isinstance(value, Classes)
     assert sum(value.probs) == pytest.approx(1.0, abs=1e-5)
     assert not is_finite(Vector(vector=(1.0, float("nan"))))
+
+
+def test_an_agent_runs_a_tflite_file_and_does_not_start_on_a_broken_one(tmp_path: Path) -> None:
+    file = tmp_path / "mlp.tflite"
+    file.write_bytes((FILES / "mlp.tflite").read_bytes())
+    (tmp_path / "mlp.tflite.json").write_bytes(models.write(description(FILES / "mlp.tflite")))
+    config = tmp_path / "agent.toml"
+    config.write_text('node = "d"\n[mqtt]\nurl = "mqtt://127.0.0.1:1"\n[jobs.digits]\nmodel = "mlp.tflite"\n')
+    with SyncAgent.from_config(config) as agent:
+        answers = [agent.infer(x) for x in digits()[0][:20]]
+    for answer, expected in zip(answers, predictions("mlp.tflite"), strict=False):
+        assert isinstance(answer.value, Classes)
+        np.testing.assert_allclose(answer.value.probs, expected, atol=1e-6)
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ConfigError, match=r"jobs\.digits: model .*mlp\.tflite: The model is not a valid Flatbuffer"):
+        SyncAgent.from_config(config)

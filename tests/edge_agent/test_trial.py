@@ -11,6 +11,7 @@ import safetensors.numpy
 from msgspec import structs
 
 from edge_agent.engines import load
+from edge_agent.engines.golden import row
 from edge_agent.engines.protocol import ModelError
 from messages import models
 from messages.host import trial
@@ -29,7 +30,7 @@ def placed(folder: Path, name: str, *, rows: int = 20, tolerance: float = 1e-4) 
     torch = load.tried(weights, description(weights), module=f"tests.support.models.networks:{name[:3]}")
     x = digits()[0][:rows]
     golden = folder / f"{name}.golden.npz"
-    np.savez(golden, x=x, y=np.array([torch.predict(each) for each in x], "float32"))
+    np.savez(golden, x=x, y=np.array([row(torch.predict(each)) for each in x], "float32"))
     about = structs.replace(
         description(file), golden=Golden(sha256=sha256(golden.read_bytes()).hexdigest(), tolerance=tolerance)
     )
