@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -10,14 +9,13 @@ from cloud_hub.ingest.inference import Needed
 from messages.blobs.exchange import Blobs
 from messages.blobs.folder import BlobError, BlobRefused
 from messages.codec import BadPayload
-from messages.shapes import BlobRef
+from messages.shapes import BlobRef, HardSample
 
 PATIENCE_S: Final = 30.0
 """A fetch ends when nothing has come for so long: what has come stays, and the node will offer the sample again."""
 
 MOST: Final = 1024
-"""Fetches that wait or run, and refusals that are remembered."""
-
+"""Fetches that wait or run."""
 
 _log = logging.getLogger("cloud_hub")
 
@@ -28,16 +26,15 @@ class Uploads:
     def __init__(self, blobs: Blobs, again: Callable[[Needed], None]) -> None:
         self._blobs = blobs
         self._again = again
-        self._refused: OrderedDict[str, str] = OrderedDict()
-        self._waiting: dict[str, dict[tuple[str, str, str], Needed]] = {}
+        self._waiting: dict[tuple[str, BlobRef], dict[tuple[str, str], HardSample]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         blobs.fetching.patience_s = PATIENCE_S
-        blobs.fetching.kept = lambda: set(self._waiting)
+        blobs.fetching.kept = lambda: {ref.sha256 for _, ref in self._waiting}
 
-    def load(self, ref: BlobRef) -> bytes | None:
+    def load(self, node: str, ref: BlobRef) -> bytes | None:
         """A blob's content, if it is there. Raises BadPayload when it was refused."""
-        if ref.sha256 in self._refused:
-            raise BadPayload(self._refused[ref.sha256])
+        if reason := self._blobs.fetching.refusal(node, ref):
+            raise BadPayload(reason)
         file = self._blobs.fetching.folder.find(ref.sha256)
         try:
             return None if file is None else file.read_bytes()
@@ -46,21 +43,23 @@ class Uploads:
 
     def need(self, needed: Needed) -> None:
         """A sample waits for its blob. It may say so often."""
-        ref, sample = needed.sample.x.blob, needed.sample
-        assert ref is not None, "nothing else is needed"
-        self._blobs.online(needed.node)
-        if ref.sha256 not in self._waiting:
+        node, sample = needed.node, needed.sample
+        assert sample.x.blob is not None, "nothing else is needed"
+        key = node, sample.x.blob
+        self._blobs.online(node)
+        if key not in self._waiting:
             if len(self._waiting) >= MOST:
                 return  # it will be offered again
-            task = asyncio.create_task(self._fetch(needed.node, ref), name=f"upload {ref.sha256[:12]}")
+            task = asyncio.create_task(self._fetch(*key), name=f"upload {sample.x.blob.sha256[:12]}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._waiting.setdefault(ref.sha256, {})[needed.node, sample.job, sample.sample_id] = needed
+        self._waiting.setdefault(key, {})[sample.job, sample.sample_id] = sample
 
     def spent(self, names: Iterable[str]) -> None:
         """The samples of these blobs are stored."""
+        waiting = self._blobs.fetching.kept()
         for name in names:
-            if name not in self._waiting:
+            if name not in waiting:
                 self._blobs.fetching.folder.drop(name)
 
     async def close(self) -> None:
@@ -71,18 +70,15 @@ class Uploads:
         await self._blobs.close()
 
     async def _fetch(self, node: str, ref: BlobRef) -> None:
+        settled = False
         try:
             await self._blobs.want(ref, peer=node)
-        except BlobRefused as error:
-            self._refused[ref.sha256] = str(error)
-            if len(self._refused) > MOST:
-                self._refused.popitem(last=False)
+            settled = True
+        except BlobRefused:
+            settled = True
         except BlobError as error:
             _log.warning("node %s: %s", node, error)
-            self._waiting.pop(ref.sha256)
-            return
-        except asyncio.CancelledError:
-            self._waiting.pop(ref.sha256)
-            raise
-        for needed in self._waiting.pop(ref.sha256).values():
-            self._again(needed)
+        finally:
+            waiting = self._waiting.pop((node, ref))
+            for sample in waiting.values() if settled else ():
+                self._again(Needed(node, sample))

@@ -46,16 +46,16 @@ class Predict(Struct, frozen=True):
 class Shelf(Protocol):
     """The blobs that nodes were asked for."""
 
-    def load(self, ref: BlobRef) -> bytes | None:
+    def load(self, node: str, ref: BlobRef) -> bytes | None:
         """The content, which was verified; None while it is not there. Raises BadPayload when it never will be."""
 
 
 class NoShelf:
     """No blob ever comes here."""
 
-    def load(self, ref: BlobRef) -> bytes | None:
+    def load(self, node: str, ref: BlobRef) -> bytes | None:
         """Nothing."""
-        raise BadPayload(f"blob {ref.sha256[:12]}: this hub takes none")
+        raise BadPayload(f"blob {ref.sha256[:12]} of {node}: this hub takes none")
 
 
 class Needed(Struct, frozen=True):
@@ -132,7 +132,7 @@ class Inference:
     def _whole(self, node: str, sample: HardSample, ref: BlobRef, spec: JobSpec) -> HardSample | Refusal | Deferral:
         """A sample with the content of its blob, when that is there and is what the job takes."""
         try:
-            data = self._shelf.load(ref)
+            data = self._shelf.load(node, ref)
             if data is None:
                 self._needed.append(Needed(node, sample))
                 reason = f"blob {ref.sha256[:12]} is still to come"

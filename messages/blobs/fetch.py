@@ -180,11 +180,11 @@ class Fetch:
         data = bytes(self._parts.pop(unit.offset)[0])
         if sha256(data).digest() != unit.digest:
             self._strikes += 1
-            what = "the list of units" if self.stage is Stage.LIST else f"the bytes at {unit.offset}"
-            self.problem = f"{what} of {self.ref.sha256[:12]} have another digest"
+            wrong = "a list of units" if self.stage is Stage.LIST else f"bytes at {unit.offset}"
+            self.problem = f"blob {self.ref.sha256[:12]}: {wrong} with another digest"
             if self._strikes >= STRIKES:
                 self.stop()
-                self.failed = self.problem
+                self.failed = f"{wrong} with another digest"
             self._todo.append((unit.offset, unit.offset + unit.length))
             return None
         if self.stage is Stage.LIST:

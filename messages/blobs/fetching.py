@@ -54,6 +54,7 @@ class _Line:
 
 @dataclass(slots=True)
 class _Job:
+    key: tuple[str, BlobRef]
     task: asyncio.Task[Path]
     waiters: int = 0
 
@@ -73,7 +74,7 @@ class Fetching:
         self._lines: dict[str, _Line] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._jobs: dict[str, _Job] = {}
-        self._refused: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._refused: OrderedDict[tuple[str, BlobRef], str] = OrderedDict()
 
     async def want(
         self, ref: BlobRef, *, peer: str = HUB, urls: Sequence[str] = (), progress: Progress | None = None
@@ -83,15 +84,17 @@ class Fetching:
         `urls` (https) are tried first. When the last caller is cancelled, the fetch is too, and what has come stays for
         the next one. Raises BlobRefused for what is not what its reference says, and NoRoom.
         """
+        while (job := self._jobs.get(ref.sha256)) is not None and job.key != (peer, ref):
+            await asyncio.wait({job.task})  # somebody wants it from another, or with another list
         found = self.folder.find(ref.sha256)
         if found is not None:
             return found
-        if (peer, ref.sha256) in self._refused:
-            raise BlobRefused(self._refused[peer, ref.sha256])
-        job = self._jobs.get(ref.sha256)
+        if reason := self.refusal(peer, ref):
+            raise BlobRefused(reason)
         if job is None:
             steps = self._in_turn(ref, self._line(peer), urls, progress)
-            job = self._jobs[ref.sha256] = _Job(asyncio.create_task(steps, name=f"fetch blob {ref.sha256[:12]}"))
+            task = asyncio.create_task(steps, name=f"fetch blob {ref.sha256[:12]}")
+            job = self._jobs[ref.sha256] = _Job((peer, ref), task)
         job.waiters += 1
         try:
             return await asyncio.shield(job.task)
@@ -100,6 +103,10 @@ class Fetching:
             if not job.waiters:
                 job.task.cancel()
                 self._jobs.pop(ref.sha256)
+
+    def refusal(self, source: str, ref: BlobRef) -> str:
+        """Why a blob is not fetched (again) from a peer or URL; empty when it would be."""
+        return self._refused.get((source, ref), "")
 
     def online(self, peer: str = "") -> None:
         """A peer ("": any) may be there again: what does not come is asked for at once."""
@@ -156,7 +163,7 @@ class Fetching:
             except (BadList, BlobRefused) as error:
                 reason = f"blob {ref.sha256[:12]}: {error}"
                 _log.error("%s", reason)
-                self._refuse((line.peer, ref.sha256), reason)
+                self._refuse((line.peer, ref), reason)
                 raise BlobRefused(reason) from error
 
     async def _fetch(self, fetch: Fetch, line: _Line, urls: Sequence[str]) -> Path:
@@ -201,8 +208,7 @@ class Fetching:
         """What a URL gives of the units that are missing: all of them, or less."""
         missing = {number: unit for number, unit in enumerate(fetch.units) if number not in there}
         found: set[int] = set()
-        key = url, fetch.ref.sha256
-        if not missing or key in self._refused:
+        if not missing or self.refusal(url, fetch.ref):
             return found
         from messages.blobs.urls import load
 
@@ -213,10 +219,10 @@ class Fetching:
         reason = await thorough(load, url, missing, keep, self._settings.ca_file)
         if reason:
             _log.warning("blob %s: %s: %s; the rest comes another way", fetch.ref.sha256[:12], url, reason)
-            self._refuse(key, reason)
+            self._refuse((url, fetch.ref), reason)
         return found
 
-    def _refuse(self, key: tuple[str, str], reason: str) -> None:
+    def _refuse(self, key: tuple[str, BlobRef], reason: str) -> None:
         self._refused[key] = reason
         if len(self._refused) > REMEMBERED:
             self._refused.popitem(last=False)

@@ -142,7 +142,7 @@ async def test_a_node_whose_bytes_are_wrong_is_asked_three_times_and_never_again
 
     async with hub_and_node(tmp_path, broker) as device:
         (refused,) = (await hearing(device, offered(data), wrong)).refused
-        assert refused.reason.endswith("have another digest")
+        assert refused.reason.endswith("with another digest")
         number = len(asked)
         assert number == STRIKES
         (again,) = (await hearing(device, offered(data, "s.2"), wrong)).refused
@@ -151,7 +151,7 @@ async def test_a_node_whose_bytes_are_wrong_is_asked_three_times_and_never_again
     assert list(stored(tmp_path)) == ["s.3"]
     with closing(reading(tmp_path / "data")) as reader:
         reasons = [reason for (reason,) in reader.execute("SELECT reason FROM quarantine")]
-    assert sum("have another digest" in reason for reason in reasons) >= 1
+    assert sum("with another digest" in reason for reason in reasons) >= 1
 
 
 async def test_a_sample_whose_blob_does_not_come_is_told_to_wait(tmp_path: Path, broker: MemoryBroker) -> None:

@@ -154,7 +154,7 @@ async def test_a_wrong_piece_is_told_once_and_fetched_again(pair: Pair) -> None:
     pair.down.wrong = 1
     assert (await pair.node.want(ref)).read_bytes() == DATA
     told = [text for text in pair.down.said if text]
-    assert told == [f"the list of units of {ref.sha256[:12]} have another digest"]
+    assert told == [f"blob {ref.sha256[:12]}: a list of units with another digest"]
 
 
 async def test_a_source_of_wrong_bytes_is_left_for_good(pair: Pair) -> None:
@@ -260,3 +260,13 @@ async def test_what_a_web_server_has_not_comes_over_the_bus(tmp_path: Path, capl
         assert (over_bus < len(DATA)) is (broken in ("bytes", "short"))
         assert caplog.text.count("the rest comes another way") == 1
         await pair.close()
+
+
+async def test_a_lie_about_a_blob_does_not_keep_the_true_one_away(pair: Pair) -> None:
+    ref = await pair.offer()
+    lie = structs.replace(ref, units=ref.units - 1)
+    lying = asyncio.create_task(pair.node.want(lie))
+    await asyncio.sleep(0)
+    assert (await pair.node.want(ref)).read_bytes() == DATA
+    with pytest.raises(BlobRefused, match="a list of units with another digest"):
+        await lying

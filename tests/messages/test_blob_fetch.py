@@ -227,4 +227,5 @@ def test_strikes_end_it() -> None:
         assert not fetch.failed
         name, (span,) = fetch.ask(float(number))
         assert fetch.take(chunk(name, 0, bytes(span.length)), float(number)) == []
-    assert fetch.failed == f"the bytes at 0 of {referred(DATA[:100])[0].sha256[:12]} have another digest"
+    assert fetch.failed == "bytes at 0 with another digest"
+    assert fetch.problem == f"blob {fetch.ref.sha256[:12]}: bytes at 0 with another digest"

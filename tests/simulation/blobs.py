@@ -70,7 +70,7 @@ class Uploads:
         self._parts: dict[str, dict[int, bytes]] = {}
         self._fetches: dict[tuple[str, str], tuple[Fetch, Needed]] = {}
 
-    def load(self, ref: BlobRef) -> bytes | None:
+    def load(self, node: str, ref: BlobRef) -> bytes | None:
         """A blob that is whole."""
         return self._files.get(ref.sha256)
 
