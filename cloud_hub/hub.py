@@ -33,7 +33,7 @@ from cloud_hub.workers import pool
 from cloud_hub.workers.pool import Pool
 from messages import channels
 from messages.blobs.exchange import Blobs
-from messages.blobs.wire import BusWire
+from messages.blobs.wire import Wire
 from messages.bus.protocol import Bus, Connected, Denied, Disconnected, Incoming, NotConnected
 from messages.codec import BadPayload, encode
 from messages.host.clock import Clock
@@ -61,7 +61,7 @@ class Hub:
         store.sync_apart()
         self._clock = Clock(store.latest())
         data = Path(settings.data_dir)
-        wire = BusWire(bus, self._clock, namespace=settings.namespace, form=settings.payload)
+        wire = Wire(bus, self._clock, namespace=settings.namespace, form=settings.payload)
         self.blobs = Blobs(data / "blobs", wire, self._clock, settings=settings.blobs, random=Random())
         self._uploads = Uploads(self.blobs, self._take_again)
         options = structs.replace(config.options(settings), keys=Keyring(data).now, shelf=self._uploads)

@@ -49,14 +49,15 @@ class NodeBlobs:
         """Both halves of the exchange with the hub."""
         if self._blobs is None:
             from messages.blobs.exchange import Blobs
-            from messages.blobs.wire import BusWire
+            from messages.blobs.wire import Wire
 
             settings = self._settings
-            wire = BusWire(
+            wire = Wire(
                 self._bus(), self._clock, namespace=settings.namespace, node=settings.node, form=settings.payload
             )
             self._blobs = Blobs(self._folder, wire, self._clock, settings=settings.blobs, random=Random())
             self._blobs.sending.may_have = lambda _hub, blob: self._store.needs(blob)
+            self._blobs.sending.kept = self._store.blobs
         return self._blobs
 
     async def want(

@@ -1,7 +1,7 @@
 """The half of a program's blobs that others fetch: taken in, referenced for those who may have them, and served."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,11 +18,15 @@ T = TypeVar("T")
 
 
 class Sending:
-    """Serves from `folder`. `may_have` says of a peer and a blob's digest what `refer` was not called for."""
+    """Serves from `folder`. Beside what `refer` says, `may_have` says of a peer and a digest whether it may have it.
+
+    `kept` gives the digests of blobs for which `refer` was not called, and which must stay when others need room.
+    """
 
     def __init__(self, folder: Folder, wire: Wire, clock: Clock, settings: BlobSettings) -> None:
         self.folder = folder
         self.may_have: Callable[[str, str], bool] = _nothing
+        self.kept: Callable[[], Collection[str]] = frozenset
         self._wire = wire
         self._clock = clock
         self._serve = Serve(self._allowed, in_flight=settings.in_flight, rate=settings.rate)
@@ -32,11 +36,11 @@ class Sending:
 
     async def add(self, source: Path) -> BlobRef:
         """Take a file's content in. Raises OSError, NoRoom."""
-        return await thorough(self.folder.add, source, self._references)
+        return await thorough(self.folder.add, source, self._kept())
 
     async def put(self, data: bytes) -> BlobRef:
         """Take bytes in. Raises NoRoom."""
-        return await thorough(self.folder.put, data, self._references)
+        return await thorough(self.folder.put, data, self._kept())
 
     def refer(self, peer: str, ref: BlobRef) -> None:
         """A peer may have a blob from now on. It is not written down: who says so says it again after a start."""
@@ -70,6 +74,9 @@ class Sending:
     def _allowed(self, peer: str, name: str) -> bool:
         blob = self.folder.blob_of(name)
         return peer in self._references.get(blob, ()) or self.may_have(peer, blob)
+
+    def _kept(self) -> set[str]:
+        return {*self._references, *self.kept()}
 
     async def _run(self) -> None:
         while True:

@@ -1,7 +1,6 @@
 """How wants and chunks leave: as messages of their channels, on the program's own bus."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from messages import channels
 from messages.blobs.shapes import BlobChunk, BlobWant, Span
@@ -10,17 +9,7 @@ from messages.codec import Format, encode
 from messages.host.clock import Clock
 
 
-class Wire(Protocol):
-    """What fetching and serving need of a network."""
-
-    def want(self, peer: str, sha256: str, spans: Sequence[Span]) -> None:
-        """Ask a peer for bytes, and never know whether it heard."""
-
-    async def chunk(self, peer: str, sha256: str, offset: int, data: bytes) -> None:
-        """Give a peer bytes, or say with none that it gets none; returns when the network has them or lost them."""
-
-
-class BusWire:
+class Wire:
     """On a bus: from a node to its hub (`node` is its name), or from the hub to its nodes (`node` is empty)."""
 
     def __init__(
@@ -36,7 +25,7 @@ class BusWire:
         self._chunk = channels.UP_CHUNK if node else channels.DOWN_CHUNK
 
     def want(self, peer: str, sha256: str, spans: Sequence[Span]) -> None:
-        """Ask a peer for bytes."""
+        """Ask a peer for bytes, and never know whether it heard."""
         message = BlobWant(event_id=self._draw(), timestamp=self._clock.at(), sha256=sha256, spans=tuple(spans))
         try:
             self._bus.post(self._want.topic(self._namespace, self._node or peer), encode(message, self._form))
@@ -44,7 +33,7 @@ class BusWire:
             return  # it is asked for again
 
     async def chunk(self, peer: str, sha256: str, offset: int, data: bytes) -> None:
-        """Give a peer bytes."""
+        """Give a peer bytes, or say with none that it gets none; returns when the network has them or lost them."""
         error = "" if data else "no such blob for you here"
         message = BlobChunk(
             event_id=self._draw(), timestamp=self._clock.at(), sha256=sha256, offset=offset, data=data, error=error

@@ -16,6 +16,7 @@ from edge_agent.agent import Agent
 from edge_agent.config import load
 from messages import channels
 from messages.blobs.fetch import STRIKES
+from messages.blobs.folder import Folder
 from messages.blobs.shapes import BlobChunk, Span
 from messages.bus.memory import MemoryBroker, MemoryBus
 from messages.shapes import Classes, HardSample, Receipt, Tensor
@@ -72,6 +73,19 @@ async def test_large_samples_arrive_whole_and_leave_nothing_behind(tmp_path: Pat
         assert files(tmp_path / "agent" / "data" / "blobs") == []
         assert running.health.problems == []
     assert stored(tmp_path) == {f"s{n}": sample(n).tobytes() for n in range(5)}
+
+
+async def test_without_room_the_edge_answer_is_final(tmp_path: Path, broker: MemoryBroker) -> None:
+    async with hub(tmp_path, broker, settings()), agent_of(tmp_path, broker) as agent:
+        agent.blobs.get().sending.folder = Folder(tmp_path / "small", most=14 * SIZE, reserve=0)
+        agent.blobs.link(up=False)
+        agent.link.bus.post = lambda *_, **__: None  # type: ignore[method-assign]  # nothing arrives
+        answers = [await agent.infer(sample(n)) for n in range(4)]
+        assert [answer.provisional for answer in answers] == [True, True, True, False]
+        assert answers[3].reason == "no_room"
+        counters = agent.counters()
+        assert (counters.hard, counters.unsent, counters.reasons["no_room"]) == (3, 0, 1)
+        assert len(agent.store.blobs()) == 3
 
 
 async def hearing(device: Node, sample: HardSample, answer: Callable[[str, Span], BlobChunk]) -> Receipt:

@@ -18,6 +18,7 @@ from messages.blobs.fetch import STRIKES
 from messages.blobs.folder import BlobError, BlobRefused, NoRoom
 from messages.blobs.settings import BlobSettings
 from messages.blobs.shapes import BlobChunk, BlobWant, Span
+from messages.blobs.wire import Wire
 from messages.channels import HUB
 from messages.codec import encode
 from messages.host.clock import Clock
@@ -30,7 +31,7 @@ DATA = content(1_000_000)
 REF, _ = referred(DATA)
 
 
-class Cable:
+class Cable(Wire):
     """One end's way to the other; what it carries can be counted, cut and changed."""
 
     def __init__(self, name: str) -> None:
