@@ -166,4 +166,5 @@ def _whole(settings: HubSettings, file: Path) -> HubSettings:
         settings, mqtt=mqtt, jobs=jobs, data_dir=str(beside(file, settings.data_dir)),
         broker=structs.replace(broker, accounts=accounts, apps=apps, namespace=settings.namespace),
         http=whole(settings.http, ("token_file",), "http", file),
+        blobs=whole(settings.blobs, ("ca_file",), "blobs", file),
     )  # fmt: skip

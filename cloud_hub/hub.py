@@ -63,6 +63,8 @@ class Hub:
         data = Path(settings.data_dir)
         wire = Wire(bus, self._clock, namespace=settings.namespace, form=settings.payload)
         self.blobs = Blobs(data / "blobs", wire, self._clock, settings=settings.blobs, random=Random())
+        for half in (self.blobs.fetching, self.blobs.sending):
+            half.folder.reserve = settings.limits.disk_reserve
         self._uploads = Uploads(self.blobs, self._take_again)
         options = structs.replace(config.options(settings), keys=Keyring(data).now, shelf=self._uploads)
         self._core = HubCore(store, options, config.job_specs(settings), stream=os.urandom(6).hex(), random=Random())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edge_agent.encoding import Encoding
 from edge_agent.plugins import Spec
@@ -17,7 +17,7 @@ from messages.delivery.bounds import Caps
 from messages.delivery.rows import Kind
 from messages.delivery.sender import Pace
 from messages.encodings import Name
-from messages.settings.read import ConfigError, beside
+from messages.settings.read import ConfigError, beside, whole
 from messages.settings.read import load as read
 from messages.signing import BadKey, PublicKey, public_key
 
@@ -159,7 +159,7 @@ def load(path: Path) -> AgentSettings:
     check(settings)
     trusted(settings, path)
     roots(settings, path)
-    return settings
+    return structs.replace(settings, blobs=whole(settings.blobs, ("ca_file",), "blobs", path))
 
 
 def trusted(settings: AgentSettings, config_file: Path) -> tuple[PublicKey, ...]:

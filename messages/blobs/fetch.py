@@ -124,7 +124,7 @@ class Fetch:
             raise BadChunk(f"{len(chunk.data)} bytes at {chunk.offset} of {chunk.sha256[:12]}, which has {end}")
         del self._asked[chunk.offset]
         self._paused, self._misses, self.problem = 0.0, 0, ""
-        self._window.took(asked.length, now - asked.at if asked.tries == 1 else None, now)
+        self._window.took(asked.length, now - asked.at, now, tries=asked.tries)
         data = chunk.data[: asked.length]  # a late answer to an earlier question may be longer, or shorter
         if len(data) < asked.length:
             self._todo.appendleft((chunk.offset + len(data), chunk.offset + asked.length))
@@ -150,7 +150,7 @@ class Fetch:
         asked = self._asked[span.offset]
         self._window.lost()
         asked.tries += 1
-        asked.at, asked.due = now, now + self._window.timeout(asked.tries)
+        asked.due = now + self._window.timeout(asked.tries)
 
     def _rest(self, error: str, now: float) -> None:
         self.stop()

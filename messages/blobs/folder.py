@@ -39,7 +39,7 @@ class Folder:
     def __init__(self, path: Path, *, most: int, reserve: int = 16 << 20) -> None:
         self._path = path
         self._most = most
-        self._reserve = reserve
+        self.reserve = reserve
         self._lists: dict[str, str] = {}
         self._known: dict[bytes, tuple[str, Unit]] = {}
         self._open: dict[str, int] = {}
@@ -186,7 +186,7 @@ class Folder:
                 yield file, file.stat()
 
     def _fits(self, held: int, more: int) -> bool:
-        return held <= self._most and shutil.disk_usage(self._path).free - self._reserve >= more
+        return held <= self._most and shutil.disk_usage(self._path).free - self.reserve >= more
 
     def _sync(self) -> None:
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)

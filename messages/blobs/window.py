@@ -59,12 +59,12 @@ class Window:
         """A range is not waited for any more."""
         self._flight -= length
 
-    def took(self, length: int, round_trip: float | None, now: float) -> None:
-        """A range has come; `round_trip` only when it was asked for once."""
+    def took(self, length: int, round_trip: float, now: float, *, tries: int = 1) -> None:
+        """A range has come, so long after it was first asked for, in so many tries."""
         self._flight -= length
-        if round_trip is None:
-            return
         self._smooth = round_trip if not self._smooth else 0.875 * self._smooth + 0.125 * round_trip
+        if tries > 1:
+            return  # to which of them it was the answer is not known; but the line is slower than was thought
         self._quickest = min(self._quickest, round_trip)
         self._steer(length, round_trip - min(self._quickest, self._before))
         if now - self._epoch > EPOCH_S:

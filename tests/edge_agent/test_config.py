@@ -113,3 +113,11 @@ def test_a_sample_that_is_too_large_to_travel_is_refused_before_the_first(tmp_pa
     with pytest.raises(ConfigError, match=r"jobs.big: a sample \(uint8\[4320, 7680, 3\]\) has 99532800 bytes, at most"):
         Agent.from_config(write_agent(tmp_path, jobs=job))
     Agent.from_config(write_agent(tmp_path, jobs=job + 'policy = "edge_only"\n'))
+
+
+def test_the_authorities_for_blobs_are_a_file_beside_the_config(tmp_path: Path) -> None:
+    file = write_agent(tmp_path, jobs=JOB + '[blobs]\nca_file = "ca.pem"\n')
+    with pytest.raises(ConfigError, match=r"blobs.ca_file"):
+        load(file)
+    (tmp_path / "ca.pem").touch()
+    assert load(file).blobs.ca_file == str(tmp_path / "ca.pem")

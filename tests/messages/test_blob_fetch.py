@@ -229,3 +229,26 @@ def test_strikes_end_it() -> None:
         assert fetch.take(chunk(name, 0, bytes(span.length)), float(number)) == []
     assert fetch.failed == "bytes at 0 with another digest"
     assert fetch.problem == f"blob {fetch.ref.sha256[:12]}: bytes at 0 with another digest"
+
+
+@pytest.mark.parametrize("rate", [1_000, 2_500, 25_000])
+def test_on_a_very_slow_line_little_is_asked_for_twice(rate: int) -> None:
+    data = DATA[:200_000]
+    source, fetch = Source(data), started(data)
+    fetch.go_on(())
+    now = free = 0.0
+    carried = 0
+    under_way: list[tuple[float, BlobChunk]] = []
+    while fetch.stage is not Stage.WHOLE:
+        name, spans = fetch.ask(now)
+        for span in spans:
+            free = max(free, now) + span.length / rate
+            carried += span.length
+            under_way.append((free, source.give(name, span)))
+        wake = fetch.wake_at() or 0.0
+        if under_way and under_way[0][0] <= wake:
+            now, came = under_way.pop(0)
+            fetch.take(came, now)
+        else:
+            now = max(now, wake)
+    assert carried < 1.5 * len(data)
