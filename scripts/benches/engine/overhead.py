@@ -101,9 +101,10 @@ def _worth(case: Case, target: str, outcome: Outcome, plan: Plan) -> Iterator[Ro
             print(f"   {case.name} for {target} as {form.form}: {form.reason}", file=sys.stderr)
             continue
         kind, value = ("agreement", form.agreement) if form.accuracy is None else ("accuracy", form.accuracy)
+        said = f"{case.said}; {form.bytes} bytes, {form.call_us:.0f} us a call"
         yield Row(
             area="engine", name=f"{target}/{case.name}/{form.form}/{kind}", value=value, unit="share", better="higher",
-            data=f"{case.said}, {form.bytes} bytes", seed=plan.seed, runs=1, baseline="the module in torch",
+            data=said, seed=plan.seed, runs=1, baseline="the module in torch",
             baseline_value=1.0 if form.accuracy is None else before.accuracy,
         )  # fmt: skip
 
