@@ -116,16 +116,19 @@ class Detection(_Output, frozen=True, kw_only=True, tag="detection"):
     """Boxes, from one tensor or several; none is a result too.
 
     `boxes` is the tensor (n, 4 or more) with `corners` in the order that they say, in pixels of the sample or as
-    fractions of its size; `transposed`: (4 or more, n). Scores are in a tensor `scores` (n) or (n, classes), or else
-    in the columns behind the corners: a score and a label, or a score for each class. `labels` is a tensor of class
-    indices, `count` one with the number of boxes that count. Boxes below `threshold` are left out, and with `overlap`
-    those that a better one of their class covers by more than that (intersection over union); at most `limit` remain.
+    fractions of its size; `transposed`: (4 or more, n). Scores are in a tensor `scores` (n) or (n, classes), or
+    else in the columns behind the corners: a score and a label, or a score for each class. `labels` is a tensor of
+    class indices, `count` one with the number of boxes that count. With `cells` (a stride in pixels, and how many
+    boxes each cell of that grid has) corners are counted from the middles of the cells, row by row, as SSD and
+    BlazeFace do. Boxes below `threshold` are left out, and with `overlap` those that a better one of their class
+    covers by more than that (intersection over union); at most `limit` remain.
     """
 
     boxes: Index = 0
     corners: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
     unit: Literal["pixels", "fractions"] = "pixels"
     transposed: bool = False
+    cells: Annotated[tuple[tuple[Size, Size], ...], Meta(max_length=16)] = ()
     scores: Index | None = None
     columns: Literal["score+label", "scores"] = "score+label"
     labels: Index | None = None

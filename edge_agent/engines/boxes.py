@@ -1,6 +1,6 @@
 """From a detector's tensors to boxes: scores, corners, and of several on one object only the best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,23 @@ def used(gives: Detection) -> set[int]:
     return {i for i in (gives.boxes, gives.scores, gives.labels, gives.count) if i is not None}
 
 
-def read(gives: Detection, found: Mapping[int, Array], size: tuple[float, float]) -> Boxes:
-    """Boxes, best first; corners are multiplied by `size` (x, y). Raises ValueError when the tensors do not fit."""
+def middles(cells: Sequence[tuple[int, int]], height: int, width: int) -> Array:
+    """The middle of the cell (x, y) that each box belongs to, in pixels."""
+    found = []
+    for stride, boxes in cells:
+        y, x = np.mgrid[stride / 2 : height : stride, stride / 2 : width : stride]
+        found.append(np.repeat(np.stack([x.ravel(), y.ravel()], 1), boxes, axis=0))
+    return np.concatenate(found).astype("float32")
+
+
+def read(gives: Detection, found: Mapping[int, Array], size: tuple[float, float], middle: Array | None) -> Boxes:
+    """Boxes, best first; corners are multiplied by `size` (x, y), and with `middle` counted from there.
+
+    Raises ValueError when the tensors do not fit.
+    """
     rows = _table(found[gives.boxes], transposed=gives.transposed)
+    if middle is not None:
+        rows = _moved(rows, middle, gives.corners)
     scores, labels = _scores(gives, found, rows)
     if not len(rows) == len(scores) == len(labels):
         raise ValueError(f"{len(rows)} boxes, {len(scores)} scores, {len(labels)} labels")
@@ -32,6 +46,16 @@ def read(gives: Detection, found: Mapping[int, Array], size: tuple[float, float]
         kept, corners = kept[best], corners[best]
     kept = kept[: gives.limit]
     return Boxes(boxes=tuple(map(_box, corners.tolist(), scores[kept].tolist(), labels[kept].tolist())))
+
+
+def _moved(rows: Array, middle: Array, order: str) -> Array:
+    if len(rows) != len(middle):
+        raise ValueError(f"{len(rows)} boxes for {len(middle)} cells")
+    rows = rows.copy()
+    rows[:, :2] += middle[:, ::-1] if order == "yxyx" else middle
+    if order in ("xyxy", "yxyx"):
+        rows[:, 2:4] += middle[:, ::-1] if order == "yxyx" else middle
+    return rows
 
 
 def _table(tensor: Array, *, transposed: bool = False) -> Array:

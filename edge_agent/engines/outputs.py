@@ -116,4 +116,5 @@ def _boxes(gives: Detection, tensors: Sequence[FileTensor], sample: tuple[int, .
     as_real = {i: real(_one(tensors, i).quantised) for i in boxes.used(gives)}
     height, width = sample[:2]
     size = (float(width), float(height)) if gives.unit == "fractions" else (1.0, 1.0)
-    return lambda found: boxes.read(gives, {i: f(found[i]) for i, f in as_real.items()}, size)
+    middle = boxes.middles(gives.cells, height, width) if gives.cells else None
+    return lambda found: boxes.read(gives, {i: f(found[i]) for i, f in as_real.items()}, size, middle)

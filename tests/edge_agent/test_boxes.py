@@ -83,3 +83,21 @@ def test_raw_scores_become_shares_and_only_so_many_count() -> None:
 def test_tensors_that_do_not_fit_are_named(kind: Detection, tensors: list[np.ndarray], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read(kind, *tensors)
+
+
+@pytest.mark.parametrize("corners", ["cxcywh", "xyxy", "yxyx"])
+def test_boxes_may_be_counted_from_the_middles_of_cells(corners: str) -> None:
+    """Two grids on a picture of 100 x 200: 2 x 4 cells with a box each, and 1 x 2 with two."""
+    rows = np.zeros((12, 5), "float32")
+    rows[6, :] = [1, 2, 10, 20, 0.9]  # the cell in the second row and third column: its middle is (125, 75)
+    rows[11, :] = [0, 0, 4, 4, 0.8]  # the last box of the last cell, whose middle is (150, 50)
+    if corners == "yxyx":
+        rows[:, :4] = rows[:, [1, 0, 3, 2]]
+    kind = Detection(corners=corners, cells=((50, 1), (100, 2)))  # type: ignore[arg-type]  # a parameter
+    found = [box.corners for box in read(kind, rows[None]).boxes]
+    if corners == "cxcywh":
+        assert found == [(121.0, 67.0, 131.0, 87.0), (148.0, 48.0, 152.0, 52.0)]
+    else:
+        assert found == [(126.0, 77.0, 135.0, 95.0), (150.0, 50.0, 154.0, 54.0)]
+    with pytest.raises(ValueError, match="3 boxes for 12 cells"):
+        read(kind, ROWS)
