@@ -86,7 +86,7 @@ def test_real_programs_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "RUNS", 1)
     parts = known_parts()
     wanted = ("delivery/ingest/200B", "delivery/roundtrip/p50", "edge/rss", "edge/in_out")
-    rows = [found for name in wanted for found in parts[name](Plan(seed=5, seconds=0.2))]
+    rows = [found for name in wanted for found in parts[name](Plan(seed=5, seconds=0.5))]
     assert [found.name for found in rows] == ["ingest/200B", "roundtrip/p50", "rss/tls", "rss/tls+numpy", "in_out/p50"]
     assert all(found.value > 0.0 and found.baseline_value and found.seed == 5 for found in rows)
     assert "3 commits at the agent, 2 at the hub" in rows[1].data

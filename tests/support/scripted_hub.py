@@ -25,7 +25,7 @@ class ScriptedHub:
         self.refuse = ""
         self._bus = bus
         self._namespace = namespace
-        self._answered = 0
+        self._answered: dict[tuple[str, str, str], str] = {}
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
@@ -50,12 +50,13 @@ class ScriptedHub:
         self._bus.post(channel.topic(self._namespace, node), payload, retain=retain)
 
     def answer(self, node: str, sample: HardSample) -> None:
-        """Answer one sample: surely class 1."""
+        """Answer one sample: surely class 1. Offered again it gets the same answer, under the same id."""
+        asked = node, sample.job, sample.sample_id
+        name = self._answered.setdefault(asked, f"scripted.{len(self._answered)}")
         answer = Answer(
-            event_id=f"scripted.{self._answered}", timestamp=0, job=sample.job, sample_id=sample.sample_id,
+            event_id=name, timestamp=0, job=sample.job, sample_id=sample.sample_id,
             value=Classes(probs=(0.0, 1.0)), model="big",
         )  # fmt: skip
-        self._answered += 1
         self.send(node, channels.DOWN_ANSWER, encode(answer))
 
     async def _read(self) -> None:
