@@ -1,44 +1,45 @@
 """The least that such a transfer could be: ranges asked for by offset, hashed and written as they come, then the whole.
 
-As a program it is the sender. The receiver keeps as many bytes under way as ours does at most. Neither waits for the
-broker's word before it goes on: aiomqtt's own `publish` would, and be slower.
+On the bus that both programs use: two plain aiomqtt clients would be slower than ours. As a program it is the sender.
+The receiver keeps as many bytes under way as ours does at most.
 """
-# ruff: noqa: SLF001 - so it is paho's that is called
 
 import asyncio
 import os
 import sys
 from hashlib import file_digest, sha256
 from pathlib import Path
+from random import Random
 from time import perf_counter
-
-import aiomqtt
 
 from messages.blobs.shapes import MOST_RANGE
 from messages.blobs.window import MOST
-from scripts.benches.delivery.bare import client
+from messages.bus.mqtt import MqttBus
+from messages.bus.protocol import Connected, Incoming
+from messages.bus.settings import MqttSettings
 
 WANT, CHUNK = "bare/want", "bare/chunk"
 
 
 async def receive(port: int, size: int, target: Path) -> float:
     """Fetch `size` bytes into a file; the seconds until it is whole and on the disk."""
-    async with client(port) as link:
-        await link.subscribe(CHUNK, qos=1)
-        begin = perf_counter()
-        offsets = iter(range(0, size, MOST_RANGE))
-        for _ in range(MOST // MOST_RANGE):
-            _ask(link, next(offsets, None))
-        file = os.open(target, os.O_RDWR | os.O_CREAT)
-        left = size
-        while left:
-            message = await anext(aiter(link.messages))
-            assert isinstance(message.payload, bytes)
-            data = memoryview(message.payload)[8:]
-            sha256(data).digest()
-            os.pwrite(file, data, int.from_bytes(message.payload[:8], "big"))
-            left -= len(data)
-            _ask(link, next(offsets, None))
+    offsets = iter(range(0, size, MOST_RANGE))
+    file, left, begin = os.open(target, os.O_RDWR | os.O_CREAT), size, 0.0
+    async with _bus(port, CHUNK) as bus:
+        async for event in bus.events():
+            if isinstance(event, Connected):
+                begin = perf_counter()
+                for _ in range(MOST // MOST_RANGE):
+                    _ask(bus, next(offsets, None))
+            if isinstance(event, Incoming):
+                data = memoryview(event.payload)[8:]
+                sha256(data).digest()
+                os.pwrite(file, data, int.from_bytes(event.payload[:8], "big"))
+                bus.ack(event)
+                _ask(bus, next(offsets, None))
+                left -= len(data)
+            if not left:
+                break
         await asyncio.to_thread(_finish, file, target)
         return perf_counter() - begin
 
@@ -50,21 +51,27 @@ def _finish(file: int, target: Path) -> None:
     target.rename(target.with_suffix(".whole"))
 
 
-def _ask(link: aiomqtt.Client, offset: int | None) -> None:
+def _ask(bus: MqttBus, offset: int | None) -> None:
     if offset is not None:
-        link._client.publish(WANT, offset.to_bytes(8, "big"), qos=1)
+        bus.post(WANT, offset.to_bytes(8, "big"))
+
+
+def _bus(port: int, topic: str) -> MqttBus:
+    settings = MqttSettings(url=f"mqtt://127.0.0.1:{port}")
+    return MqttBus(settings, client_id=topic, subscriptions=[topic], will=None, random=Random(0))
 
 
 async def send(port: int, source: Path) -> None:
     """Give what is asked for, until killed."""
     with source.open("rb") as file:
-        async with client(port) as link:
-            await link.subscribe(WANT, qos=1)
-            print("ready", flush=True)
-            async for message in link.messages:
-                assert isinstance(message.payload, bytes)
-                data = os.pread(file.fileno(), MOST_RANGE, int.from_bytes(message.payload, "big"))
-                link._client.publish(CHUNK, message.payload + data, qos=1)
+        async with _bus(port, WANT) as bus:
+            async for event in bus.events():
+                if isinstance(event, Connected):
+                    print("ready", flush=True)
+                if isinstance(event, Incoming):
+                    data = os.pread(file.fileno(), MOST_RANGE, int.from_bytes(event.payload, "big"))
+                    bus.post(CHUNK, event.payload + data)
+                    bus.ack(event)
 
 
 if __name__ == "__main__":
