@@ -345,9 +345,9 @@ def test_the_command_prints_problem_and_solution_and_ends_with_1(tmp_path: Path)
     path = write_hub(tmp_path, more='[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
     done = hub("doctor", "--config", path)
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-2:] == [
-        "fail  broker    127.0.0.1:1: nothing listens there",
-        "                -> start the broker, or correct mqtt.url",
+    assert [line.split(maxsplit=2) for line in done.stdout.splitlines()[-2:]] == [
+        ["fail", "broker", "127.0.0.1:1: nothing listens there"],
+        ["->", "start", "the broker, or correct mqtt.url"],
     ]
     found = json.loads(hub("doctor", "--config", path, "--json").stdout)
     assert found[-1]["solution"] == "start the broker, or correct mqtt.url"
