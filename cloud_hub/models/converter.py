@@ -74,6 +74,17 @@ def _first_onnx(order: Order, path: Path) -> None:
         module, (sample,), str(path), input_names=["x"], output_names=["y"], dynamo=True,
         dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
     )  # fmt: skip
+    _forget_origin(path)
+
+
+def _forget_origin(path: Path) -> None:
+    """Leave out what the exporter writes down of the machine: for each step the lines of code, with their paths."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        part.ClearField("metadata_props")
+    onnx.save(model, str(path))
 
 
 def _module(order: Order) -> Any:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
+from cloud_hub.models import converter
 from tests.support.models.networks import ChannelsLast, cnn, mlp
 
 HERE = Path(__file__).parent
@@ -55,6 +56,7 @@ def main() -> None:
             network, (torch.zeros(2, 1, 8, 8),), str(HERE / f"{name}.onnx"), input_names=["x"], output_names=["y"],
             dynamo=True, dynamic_shapes=({0: torch.export.Dim("b")},), external_data=False,
         )  # fmt: skip
+        converter._forget_origin(HERE / f"{name}.onnx")
 
 
 def quantise(source: Path, target: Path, rows: np.ndarray) -> None:
