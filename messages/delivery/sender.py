@@ -66,8 +66,7 @@ class Sender:
         self._random = random
         self._next_seq = 0
         self._credit = pace.window
-        self._online = False
-        self._heard = -1.0
+        self._online, self._heard = False, -1.0
         self._sent = self._proved = 0
         self._strikes: dict[int, int] = {}
         self._round_trip = 0.0
@@ -86,8 +85,8 @@ class Sender:
         self._flights = Window()
         for row in self._store.windowed(self._peer):
             flight = known.get(row.id, Flight(row))
-            flight.row = row
-            flight.tries = min(flight.tries, 1)  # what a transaction that failed sent was never published
+            # what a transaction that failed sent was never published
+            flight.row, flight.tries = row, min(flight.tries, 1)
             self._flights.add(flight)
         self._next_due, self._more = 0.0, True
         self._ended.clear()
